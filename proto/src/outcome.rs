@@ -1,0 +1,50 @@
+//! How a run ended, as the worker tells it.
+
+use bincode::{BorrowDecode, Encode};
+
+/// How a run ended. A kill, a crash and a time-out are seen by the broker, not told.
+#[derive(Debug, Encode, BorrowDecode)]
+pub enum Outcome<'a> {
+    /// `OnMessage` returned a string, or something else (`None`).
+    Message(Option<&'a [u8]>),
+    /// A method function returned.
+    Http {
+        /// The body.
+        body: &'a [u8],
+        /// The status, as the script gave it.
+        status: i64,
+        /// Header fields: name, value. Not checked yet.
+        headers: Vec<(&'a [u8], &'a [u8])>,
+    },
+    /// The script has no function for this entry; these method functions exist.
+    NoFunction {
+        /// Names among `GET`, `POST`, …; empty if the script has none at all.
+        methods: Vec<&'a str>,
+    },
+    /// It failed.
+    Failed(Failure<'a>),
+}
+
+/// Why a run failed.
+#[derive(Debug, Encode, BorrowDecode)]
+pub struct Failure<'a> {
+    /// The kind.
+    pub fault: Fault,
+    /// For the caller: the error with the author's places. Any bytes.
+    pub text: &'a [u8],
+    /// The limit that was reached (0 if none), in bytes or calls.
+    pub limit: u64,
+    /// What was measured against it.
+    pub measured: u64,
+}
+
+/// What kind of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum Fault {
+    /// A Lua error nobody caught, or source that does not compile.
+    Script,
+    /// The memory limit.
+    Memory,
+    /// The result is too large.
+    Output,
+}

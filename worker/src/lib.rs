@@ -1,0 +1,9 @@
+//! msgscript's worker: one thread, one socket, one engine.
+//!
+//! Started by the broker with one end of a socket pair as descriptor 0, a log pipe as 1 and 2, and
+//! nothing else. It locks itself up ([`jail`]), greets, then serves one message after another
+//! ([`serve`]) until the socket closes. After the jail is closed it owns nothing but its memory: whatever
+//! reaches outside is asked of the broker.
+
+pub mod jail;
+pub mod lua;
