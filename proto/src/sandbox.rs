@@ -19,13 +19,8 @@ pub enum Layer {
 
 impl Layer {
     /// All layers, in the order in which they close.
-    pub const ALL: [Layer; 5] = [
-        Layer::Rlimits,
-        Layer::Uid,
-        Layer::NoNewPrivs,
-        Layer::Landlock,
-        Layer::Seccomp,
-    ];
+    pub const ALL: [Layer; 5] =
+        [Layer::Rlimits, Layer::Uid, Layer::NoNewPrivs, Layer::Landlock, Layer::Seccomp];
 
     /// Its name on the command line.
     #[must_use]

@@ -46,15 +46,15 @@ fn trim_zeros(text: &str) -> &str {
 /// A numeric string as Lua reads it: decimal or hexadecimal, white space around it.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(bytes).ok()?.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
+    let text =
+        std::str::from_utf8(bytes).ok()?.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
         _ => (false, text),
     };
     let magnitude = if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        #[allow(clippy::cast_precision_loss, reason = "as Lua does")]
-        u64::from_str_radix(hex, 16).ok()?.to_owned() as f64
+        hex_to_f64(hex)?
     } else {
         if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             return None;
@@ -62,6 +62,11 @@ pub fn parse(bytes: &[u8]) -> Option<f64> {
         digits.parse().ok()?
     };
     Some(if negative { -magnitude } else { magnitude })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "numbers are doubles")]
+fn hex_to_f64(digits: &str) -> Option<f64> {
+    u64::from_str_radix(digits, 16).ok().map(|whole| whole as f64)
 }
 
 #[cfg(test)]
