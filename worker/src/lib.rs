@@ -7,3 +7,4 @@
 
 pub mod jail;
 pub mod lua;
+pub mod vm;

@@ -33,6 +33,11 @@ pub enum Kind {
     File = 0,
 }
 
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 1] = [Kind::File];
+}
+
 /// Lua's reference to an object in `Ctx`: nothing else crosses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handle {
