@@ -57,8 +57,8 @@ pub struct Invocation {
     pub message: Message,
     /// The longest it may run once started.
     pub wall: Duration,
-    /// When waiting for a worker ends.
-    pub wait_until: Instant,
+    /// When it must have ended: waiting counts.
+    pub deadline: Instant,
 }
 
 /// Why an invocation ended: the one vocabulary of every door, log and page.

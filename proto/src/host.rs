@@ -6,7 +6,7 @@
 use bincode::{BorrowDecode, Encode};
 
 /// A request for something only the broker may do.
-#[derive(Debug, Encode, BorrowDecode)]
+#[derive(Debug, Clone, Copy, Encode, BorrowDecode)]
 pub enum HostCall<'a> {
     /// `nats.publish(subject, message)`.
     NatsPublish {

@@ -1,0 +1,395 @@
+//! The NATS door: one queue-group subscription per subject pattern in use, and the way back out.
+//!
+//! Behind it is the embedded server or a client of an external one; the rest of the broker cannot tell.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::envelope::Envelope;
+use crate::app::App;
+use crate::catalog::Script;
+use crate::host::nats::{MOST_HOPS, hops};
+use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason};
+use crate::nats::headers;
+use crate::nats::hub::{Delivery, Hub, Publish, SubscriptionId};
+use crate::{pipeline, reply};
+
+/// The server's side of the door.
+#[derive(Clone)]
+pub enum Door {
+    /// Our own server, in this process.
+    Embedded(Rc<Hub>),
+    /// A client of another server.
+    External(async_nats::Client),
+}
+
+impl Door {
+    /// Publishes a message; does not wait for anyone to get it.
+    ///
+    /// # Errors
+    /// Why it cannot be sent.
+    pub async fn publish(
+        &self,
+        subject: &str,
+        reply: Option<&str>,
+        fields: &[(&str, &str)],
+        payload: Bytes,
+    ) -> Result<(), String> {
+        match self {
+            Door::Embedded(hub) => {
+                let block = match fields {
+                    [] => None,
+                    _ => Some(
+                        headers::write(fields.iter().map(|(name, value)| (*name, value.as_bytes())))
+                            .map_err(|error| error.to_string())?,
+                    ),
+                };
+                let message = Publish { subject, reply, headers: block.as_deref(), payload: &payload };
+                hub.publish(&message).map(|_| ()).map_err(|error| error.to_string())
+            }
+            Door::External(client) => {
+                let mut map = HeaderMap::new();
+                for (name, value) in fields {
+                    map.insert(*name, *value);
+                }
+                let subject = subject.to_owned();
+                let sent = match (reply, fields.is_empty()) {
+                    (None, true) => client.publish(subject, payload).await,
+                    (None, false) => client.publish_with_headers(subject, map, payload).await,
+                    (Some(reply), _) => {
+                        client.publish_with_reply_and_headers(subject, reply.to_owned(), map, payload).await
+                    }
+                };
+                sent.map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// The largest message that the server takes, in bytes.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        match self {
+            Door::Embedded(hub) => hub.settings().max_payload,
+            Door::External(client) => client.server_info().max_payload,
+        }
+    }
+}
+
+/// The broker's subscriptions, by pattern.
+pub struct Subscriptions {
+    door: Door,
+    group: String,
+    active: RefCell<HashMap<Rc<str>, Subscription>>,
+}
+
+enum Subscription {
+    Embedded(SubscriptionId),
+    External(tokio::task::AbortHandle),
+}
+
+impl Subscriptions {
+    /// None yet.
+    #[must_use]
+    pub fn new(door: Door, group: &str) -> Subscriptions {
+        Subscriptions { door, group: group.to_owned(), active: RefCell::default() }
+    }
+
+    /// Subscribes to what is new among the patterns and lets go of what is not among them.
+    pub async fn set(&self, app: &Rc<App>, patterns: Vec<Rc<str>>) {
+        let gone: Vec<Rc<str>> =
+            self.active.borrow().keys().filter(|known| !patterns.contains(known)).cloned().collect();
+        for pattern in gone {
+            let subscription = self.active.borrow_mut().remove(&pattern);
+            match (subscription, &self.door) {
+                (Some(Subscription::Embedded(id)), Door::Embedded(hub)) => hub.unsubscribe(id),
+                // The task owns the subscriber, which unsubscribes when it is dropped.
+                (Some(Subscription::External(task)), _) => task.abort(),
+                _ => {}
+            }
+        }
+        for pattern in patterns {
+            if self.active.borrow().contains_key(&pattern) {
+                continue;
+            }
+            match self.subscribe(app, pattern.clone()).await {
+                Ok(subscription) => {
+                    self.active.borrow_mut().insert(pattern, subscription);
+                }
+                Err(error) => tracing::error!(subject = &*pattern, error, "cannot subscribe"),
+            }
+        }
+        if let Door::External(client) = &self.door {
+            // The server knows of them when this returns.
+            let _ = client.flush().await;
+        }
+    }
+
+    async fn subscribe(&self, app: &Rc<App>, pattern: Rc<str>) -> Result<Subscription, String> {
+        let app = app.clone();
+        match &self.door {
+            Door::Embedded(hub) => {
+                let subscribed = pattern.clone();
+                let handler = Rc::new(move |delivery: Delivery<'_>| {
+                    let incoming = Incoming::from_delivery(&delivery);
+                    tokio::task::spawn_local(serve(app.clone(), subscribed.clone(), incoming));
+                });
+                let id = hub.subscribe(&pattern, Some(&self.group), handler).map_err(|error| error.to_string())?;
+                Ok(Subscription::Embedded(id))
+            }
+            Door::External(client) => {
+                let subscribed = client.queue_subscribe(pattern.to_string(), self.group.clone()).await;
+                let mut subscriber = subscribed.map_err(|error| error.to_string())?;
+                let task = tokio::task::spawn_local(async move {
+                    while let Some(message) = subscriber.next().await {
+                        tokio::task::spawn_local(serve(app.clone(), pattern.clone(), Incoming::from_client(message)));
+                    }
+                });
+                Ok(Subscription::External(task.abort_handle()))
+            }
+        }
+    }
+}
+
+/// A message as either server hands it over.
+struct Incoming {
+    subject: Rc<str>,
+    reply: Option<Rc<str>>,
+    headers: Rc<[(String, Bytes)]>,
+    payload: Bytes,
+}
+
+impl Incoming {
+    fn from_delivery(delivery: &Delivery<'_>) -> Incoming {
+        let headers = match delivery.headers.map(headers::parse) {
+            Some(Ok(block)) => merge(block.headers.into_iter()),
+            _ => Rc::new([]),
+        };
+        Incoming {
+            subject: delivery.subject.into(),
+            reply: delivery.reply.map(Into::into),
+            headers,
+            payload: delivery.payload_bytes(),
+        }
+    }
+
+    fn from_client(message: async_nats::Message) -> Incoming {
+        let headers = message.headers.as_ref().map_or_else(
+            || Rc::new([]) as Rc<[(String, Bytes)]>,
+            |map| {
+                let fields = map.iter();
+                merge(fields.flat_map(|(name, values)| {
+                    let name: &str = name.as_ref();
+                    values.iter().map(move |value| (name, value.as_str().as_bytes()))
+                }))
+            },
+        );
+        Incoming {
+            subject: message.subject.as_str().into(),
+            reply: message.reply.as_ref().map(|reply| reply.as_str().into()),
+            headers,
+            payload: message.payload,
+        }
+    }
+}
+
+/// One entry per name; repeated values joined by `, `.
+fn merge<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Rc<[(String, Bytes)]> {
+    let mut merged: Vec<(String, Vec<u8>)> = Vec::new();
+    for (name, value) in fields {
+        match merged.iter_mut().find(|(known, _)| known == name) {
+            Some((_, all)) => {
+                all.extend_from_slice(b", ");
+                all.extend_from_slice(value);
+            }
+            None => merged.push((name.to_owned(), value.to_vec())),
+        }
+    }
+    merged.into_iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+/// Subjects that never run a script, and to which a reply would be a trigger of something else.
+fn is_reserved(subject: &str) -> bool {
+    subject.starts_with('$') || subject.starts_with("_INBOX.")
+}
+
+/// Serves one message: runs the scripts of the pattern that it was delivered for, and replies.
+async fn serve(app: Rc<App>, pattern: Rc<str>, incoming: Incoming) {
+    if is_reserved(&incoming.subject) {
+        return;
+    }
+    let snapshot = app.catalog.current();
+    if let Some(reply) = &incoming.reply
+        && (reply.starts_with('$') || snapshot.index.answers(reply))
+    {
+        tracing::warn!(subject = &*incoming.subject, reply = &**reply, "message refused: its reply would be a trigger");
+        return;
+    }
+    let scripts = snapshot.index.by_pattern(&pattern).to_vec();
+    let sender = Sender { app: app.clone(), reply: incoming.reply.clone() };
+    match Envelope::parse(&incoming.payload) {
+        Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
+        None => serve_raw(&sender, incoming, scripts).await,
+    }
+}
+
+async fn serve_raw(sender: &Sender, incoming: Incoming, scripts: Vec<Rc<Script>>) {
+    let message = Message {
+        shown_subject: incoming.subject.clone(),
+        subject: incoming.subject,
+        call: Call::Message,
+        payload: incoming.payload,
+        headers: incoming.headers,
+        arrived: Instant::now(),
+    };
+    if sender.app.config.nats_reply_envelope {
+        let endings = run_all(&sender.app, &message, &scripts).await;
+        return sender.envelope(&endings, &scripts).await;
+    }
+    if scripts.is_empty() {
+        return sender.raw(&no_script(&sender.app)).await;
+    }
+    // Each script answers when it is done; the last needs no task of its own.
+    let (last, others) = scripts.split_last().map_or((None, &scripts[..]), |(last, others)| (Some(last), others));
+    for script in others {
+        let (sender, script, message) = (sender.clone(), script.clone(), message.clone());
+        tokio::task::spawn_local(async move {
+            let ending = run_one(&sender.app, script, message).await;
+            sender.raw(&ending).await;
+        });
+    }
+    if let Some(script) = last {
+        let ending = run_one(&sender.app, script.clone(), message).await;
+        sender.raw(&ending).await;
+    }
+}
+
+async fn serve_envelope(sender: &Sender, incoming: Incoming, envelope: Envelope, scripts: Vec<Rc<Script>>) {
+    let background = envelope.is_async;
+    if background {
+        sender.send(Vec::new(), Bytes::from_static(b"{}")).await;
+    }
+    let shown = envelope.subject.as_deref().filter(|subject| !subject.is_empty() && **subject != *incoming.subject);
+    let shown: Rc<str> = shown.map_or_else(|| incoming.subject.clone(), Into::into);
+    let call = match &envelope.method {
+        Some(method) if !method.is_empty() => {
+            Call::Http { method: method.as_str().into(), url: envelope.url.as_deref().unwrap_or("").into() }
+        }
+        _ => Call::Message,
+    };
+    let message = Message {
+        subject: incoming.subject,
+        shown_subject: shown.clone(),
+        call,
+        payload: envelope.payload,
+        headers: incoming.headers,
+        arrived: Instant::now(),
+    };
+    let foreign = *shown != *message.subject;
+    let refused = scripts.iter().find(|script| foreign && &*script.tenant != DEFAULT_TENANT);
+    let endings = match refused {
+        Some(script) => {
+            let text = "an envelope's subject must be that of its message".to_owned();
+            vec![Ending::failed(sender.app.pool.next_id(), script, Reason::Denied, text)]
+        }
+        None => run_all(&sender.app, &message, &scripts).await,
+    };
+    if !background {
+        sender.envelope(&endings, &scripts).await;
+    }
+}
+
+/// Runs all scripts at once; endings in the scripts' order.
+async fn run_all(app: &Rc<App>, message: &Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
+    let runs = scripts.iter().map(|script| run_one(app, script.clone(), message.clone()));
+    futures_util::future::join_all(runs).await
+}
+
+/// Runs one script, unless the message has gone round too often.
+async fn run_one(app: &Rc<App>, script: Rc<Script>, message: Message) -> Ending {
+    let hops = hops(&message);
+    if hops > MOST_HOPS {
+        let text = format!("message has come through {hops} scripts");
+        let failed = Ending::failed(app.pool.next_id(), &script, Reason::Loop, text);
+        return Ending { limit: MOST_HOPS.to_string(), measured: hops.to_string(), ..failed };
+    }
+    pipeline::run(app.clone(), script, message).await
+}
+
+fn no_script(app: &App) -> Ending {
+    Ending {
+        invocation: app.pool.next_id(),
+        name: "".into(),
+        reason: Reason::NotFound,
+        answer: crate::invocation::Answer::None,
+        error: "No script found for subject".to_owned(),
+        limit: String::new(),
+        measured: String::new(),
+        logs: Vec::new(),
+    }
+}
+
+/// Where the answers to one message go.
+#[derive(Clone)]
+struct Sender {
+    app: Rc<App>,
+    reply: Option<Rc<str>>,
+}
+
+impl Sender {
+    async fn raw(&self, ending: &Ending) {
+        if self.reply.is_none() {
+            return;
+        }
+        let reply = reply::nats::raw(ending);
+        let most = self.app.door().map_or(usize::MAX, Door::max_payload);
+        if reply.payload.len() > most {
+            let failed = too_large(ending, reply.payload.len(), most);
+            let reply = reply::nats::raw(&failed);
+            return self.send(reply.headers, reply.payload).await;
+        }
+        self.send(reply.headers, reply.payload).await;
+    }
+
+    async fn envelope(&self, endings: &[Ending], scripts: &[Rc<Script>]) {
+        if self.reply.is_none() {
+            return;
+        }
+        let payload = if scripts.is_empty() {
+            reply::nats::envelope_error("No script found for subject")
+        } else {
+            reply::nats::envelope(endings)
+        };
+        let most = self.app.door().map_or(usize::MAX, Door::max_payload);
+        if payload.len() > most {
+            let failed: Vec<Ending> = endings.iter().map(|ending| too_large(ending, payload.len(), most)).collect();
+            return self.send(Vec::new(), reply::nats::envelope(&failed)).await;
+        }
+        self.send(Vec::new(), payload).await;
+    }
+
+    async fn send(&self, headers: Vec<(&'static str, String)>, payload: Bytes) {
+        let (Some(reply), Some(door)) = (&self.reply, self.app.door()) else { return };
+        let fields: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        if let Err(error) = door.publish(reply, None, &fields, payload).await {
+            tracing::warn!(reply = &**reply, error, "reply not sent");
+        }
+    }
+}
+
+/// The ending of a run whose answer the server would not take.
+fn too_large(ending: &Ending, size: usize, most: usize) -> Ending {
+    Ending {
+        reason: Reason::Output,
+        answer: crate::invocation::Answer::None,
+        error: format!("{}: the result is larger than the NATS server's max_payload", ending.name),
+        limit: crate::units::print_size(most as u64),
+        measured: crate::units::print_size(size as u64),
+        ..ending.clone()
+    }
+}

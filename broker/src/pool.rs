@@ -1,0 +1,528 @@
+//! The worker pool: who runs a job, and what happens when a worker does not come back.
+//!
+//! A fixed number of workers serve, and a spare stands ready, so that a killed worker's place is filled
+//! at once. Jobs wait in a bounded queue. A job that had started when its worker died ends with it and is
+//! never run twice; those handed ahead that had not started go to another worker.
+
+pub mod drive;
+pub mod job;
+pub mod spawn;
+pub mod verdict;
+pub mod verify;
+pub mod worker;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use msgscript_proto::message::{Engine, Limits};
+use tokio::sync::{Notify, oneshot};
+
+use crate::catalog::Script;
+use crate::host::Powers;
+use crate::invocation::{Ending, Invocation, Reason};
+use crate::schedule::{Cost, Queue, choose};
+use job::{Job, Work};
+use spawn::{SpawnPlan, Spawner};
+use worker::Worker;
+
+/// How long a script may take to compile.
+const CHECK_TIME: Duration = Duration::from_secs(10);
+
+/// Runs after which a worker is replaced, so that nothing that outlives a rewind piles up.
+const MOST_SERVED: u64 = 100_000;
+
+/// Age after which an idle worker is replaced.
+const MOST_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// How often the queue is looked through for jobs whose deadline has come.
+const SWEEP: Duration = Duration::from_millis(25);
+
+/// How many scripts' costs are remembered.
+const MOST_COSTS: usize = 65_536;
+
+/// Pauses between attempts to start a worker, first and longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How the pool is to be.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Workers that serve.
+    pub workers: usize,
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// How to start a worker.
+    pub plan: SpawnPlan,
+    /// The default limits of a run.
+    pub limits: Limits,
+}
+
+/// The pool.
+pub struct Pool {
+    settings: Settings,
+    spawner: Spawner,
+    powers: RefCell<Option<std::rc::Weak<dyn Powers>>>,
+    state: RefCell<State>,
+    /// Told whenever a job ends or a worker becomes ready.
+    changed: Notify,
+    /// Told whenever a job must wait.
+    waiting: Rc<Notify>,
+    next_id: Cell<u64>,
+}
+
+struct State {
+    workers: Vec<Rc<Worker>>,
+    spares: Vec<Rc<Worker>>,
+    /// Workers on their way, by engine.
+    starting: HashMap<Engine, usize>,
+    queue: Queue<Job>,
+    costs: HashMap<u64, Cost>,
+    /// An engine that jobs wait for and no worker has.
+    lacking: Option<Engine>,
+    pause: Duration,
+    fault: Option<String>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Pool").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What the pool is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Workers that can run jobs.
+    pub ready: usize,
+    /// Of these, idle.
+    pub idle: usize,
+    /// Jobs handed to workers.
+    pub in_flight: usize,
+    /// Jobs that wait.
+    pub queued: usize,
+}
+
+impl Pool {
+    /// Starts the workers. [`Pool::ready`] waits for them.
+    ///
+    /// # Errors
+    /// When no thread can be had to start them from.
+    pub fn start(settings: Settings) -> Result<Rc<Pool>, spawn::SpawnError> {
+        let state = State {
+            workers: Vec::new(),
+            spares: Vec::new(),
+            starting: HashMap::new(),
+            queue: Queue::new(settings.queue),
+            costs: HashMap::new(),
+            lacking: None,
+            pause: RETRY.0,
+            fault: None,
+            closed: false,
+        };
+        let pool = Rc::new(Pool {
+            settings,
+            spawner: Spawner::start()?,
+            powers: RefCell::new(None),
+            state: RefCell::new(state),
+            changed: Notify::new(),
+            waiting: Rc::default(),
+            // Ids are unique within the broker's life; a random start makes them so across restarts.
+            next_id: Cell::new(random_id()),
+        });
+        tokio::task::spawn_local(Pool::sweep(Rc::downgrade(&pool), pool.waiting.clone()));
+        pool.fill();
+        Ok(pool)
+    }
+
+    /// Says who answers host calls.
+    pub fn set_powers(&self, powers: std::rc::Weak<dyn Powers>) {
+        *self.powers.borrow_mut() = Some(powers);
+    }
+
+    fn powers(&self) -> Option<Rc<dyn Powers>> {
+        self.powers.borrow().as_ref()?.upgrade()
+    }
+
+    /// A new invocation's id.
+    pub fn next_id(&self) -> u64 {
+        let id = self.next_id.get().wrapping_add(1).max(1);
+        self.next_id.set(id);
+        id
+    }
+
+    /// The limits of a run of this script.
+    #[must_use]
+    pub fn limits(&self, script: &Script) -> Limits {
+        let limits = self.settings.limits;
+        Limits { memory: script.memory.map_or(limits.memory, |memory| memory.min(limits.memory)), ..limits }
+    }
+
+    /// Waits until the first worker is ready.
+    ///
+    /// # Errors
+    /// Why the first one that was started could not be trusted.
+    pub async fn ready(&self) -> Result<(), String> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = self.state.borrow();
+                if state.workers.iter().any(|worker| worker.ready.get()) {
+                    return Ok(());
+                }
+                if let Some(fault) = &state.fault {
+                    return Err(fault.clone());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Runs a script; ends with it. Dropping the receiver does not stop the run.
+    pub fn run(self: &Rc<Self>, invocation: Rc<Invocation>) -> oneshot::Receiver<Ending> {
+        let (reply, ending) = oneshot::channel();
+        let limits = self.limits(&invocation.script);
+        let deadline = invocation.deadline;
+        self.submit(Job::new(Work::Run { invocation, reply }, limits, deadline));
+        ending
+    }
+
+    /// Whether a script compiles.
+    ///
+    /// # Errors
+    /// The compiler's message with the author's places, or why it could not be asked.
+    pub async fn check(self: &Rc<Self>, script: Rc<Script>) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let limits = self.limits(&script);
+        self.submit(Job::new(Work::Check { script, reply }, limits, Instant::now() + CHECK_TIME));
+        answer.await.unwrap_or_else(|_| Err("the worker that compiled it was lost".to_owned()))
+    }
+
+    fn submit(self: &Rc<Self>, mut job: Job) {
+        let mut state = self.state.borrow_mut();
+        if state.closed {
+            drop(state);
+            return job.fail(Reason::Overloaded, "the server is stopping".into(), String::new(), String::new());
+        }
+        let known = state.costs.get(&job.script().id).is_some_and(Cost::is_short);
+        job.short = known && job.is_small();
+        if state.queue.is_empty() {
+            match state.hand(job) {
+                Ok(()) => return,
+                Err(back) => job = back,
+            }
+        }
+        let lacking = !state.workers.iter().any(|worker| worker.fits(&job));
+        let (engine, capacity) = (job.engine(), state.queue.capacity());
+        let full = state.queue.push(job);
+        state.lacking = state.lacking.or(lacking.then_some(engine));
+        drop(state);
+        if let Err(job) = full {
+            let error = "too many messages are waiting for a worker".to_owned();
+            return job.fail(Reason::Overloaded, error, capacity.to_string(), capacity.to_string());
+        }
+        if lacking {
+            self.make_room_for(engine);
+        }
+        self.waiting.notify_one();
+    }
+
+    /// Ends jobs that still wait at their deadline, and forgets those that nobody wants any more.
+    async fn sweep(pool: std::rc::Weak<Pool>, waiting: Rc<Notify>) {
+        loop {
+            waiting.notified().await;
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let Some(pool) = pool.upgrade() else { return };
+                let now = Instant::now();
+                let mut state = pool.state.borrow_mut();
+                let late = state.queue.take_all(|job| job.deadline <= now || !job.is_wanted());
+                let empty = state.queue.is_empty();
+                drop(state);
+                for job in late {
+                    job.fail_waiting(now);
+                }
+                if empty {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Gives a worker as many waiting jobs as it may take.
+    fn feed(self: &Rc<Self>, worker: &Worker) {
+        let mut state = self.state.borrow_mut();
+        let now = Instant::now();
+        loop {
+            let next = state.queue.take(|job| {
+                job.is_wanted() && job.deadline > now && worker.fits(job) && {
+                    let view = worker.view(job);
+                    view.in_flight == 0 || view.ahead
+                }
+            });
+            let Some(job) = next else { break };
+            if let Err((job, error)) = worker.hand(job) {
+                drop(state);
+                return drive::unsendable(worker, job, &error);
+            }
+        }
+        if worker.jobs.borrow().is_empty() {
+            worker.idle_since.set(now);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Puts jobs back that had not started, and finds them other workers.
+    fn put_back(self: &Rc<Self>, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let workers = {
+            let mut state = self.state.borrow_mut();
+            for mut job in jobs.into_iter().rev() {
+                job.short = false;
+                state.queue.put_back(job);
+            }
+            state.workers.clone()
+        };
+        self.waiting.notify_one();
+        for worker in workers.iter().filter(|worker| worker.ready.get() && worker.jobs.borrow().is_empty()) {
+            self.feed(worker);
+        }
+    }
+
+    /// A run took that long.
+    fn learn(&self, script: u64, nanos: u64) {
+        let mut state = self.state.borrow_mut();
+        if state.costs.len() >= MOST_COSTS {
+            state.costs.clear();
+        }
+        state.costs.entry(script).or_default().add(nanos);
+    }
+
+    // === workers ===
+
+    /// Starts workers until there are enough, and a spare.
+    fn fill(self: &Rc<Self>) {
+        let state = self.state.borrow();
+        let starting: usize = state.starting.values().sum();
+        let have = state.workers.len() + state.spares.len() + starting;
+        let wanted = self.settings.workers + 1;
+        let closed = state.closed;
+        drop(state);
+        if !closed {
+            for _ in have..wanted {
+                self.spawn(Engine::Lua);
+            }
+        }
+    }
+
+    /// Replaces an idle worker that does not fit by one with this engine, if none is on its way.
+    fn make_room_for(self: &Rc<Self>, engine: Engine) {
+        let retired = {
+            let mut state = self.state.borrow_mut();
+            if state.starting.get(&engine).is_some_and(|count| *count > 0) {
+                return;
+            }
+            if state.spares.first().is_some_and(|spare| spare.engine == engine) {
+                None
+            } else {
+                // The one that has been idle the longest gives way. If all are busy, the job waits, and
+                // the next to become idle is asked.
+                let idle = state.workers.iter().enumerate();
+                let idle = idle.filter(|(_, worker)| worker.ready.get() && worker.jobs.borrow().is_empty());
+                let Some((at, _)) = idle.min_by_key(|(_, worker)| worker.idle_since.get()) else { return };
+                Some(state.workers.swap_remove(at))
+            }
+        };
+        if let Some(worker) = retired {
+            drive::retire(&worker);
+            self.spawn(engine);
+        } else {
+            self.promote();
+        }
+    }
+
+    fn spawn(self: &Rc<Self>, engine: Engine) {
+        *self.state.borrow_mut().starting.entry(engine).or_default() += 1;
+        let mut plan = self.settings.plan.clone();
+        plan.setup.engine = engine;
+        tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
+    }
+
+    async fn start_process(self: &Rc<Self>, plan: Arc<SpawnPlan>) -> Result<spawn::Spawned, spawn::SpawnError> {
+        self.spawner.spawn(plan).await
+    }
+
+    /// A worker has greeted and was found well jailed.
+    fn joined(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let mut state = self.state.borrow_mut();
+        state.started(worker.engine);
+        state.pause = RETRY.0;
+        worker.ready.set(true);
+        if state.workers.len() < self.settings.workers {
+            state.workers.push(worker.clone());
+            drop(state);
+            self.feed(worker);
+        } else {
+            state.spares.push(worker.clone());
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// A worker could not be started, or not be trusted: another try, later each time.
+    fn not_joined(self: &Rc<Self>, engine: Engine, error: String) {
+        tracing::error!(%error, "worker did not start");
+        let pause = {
+            let mut state = self.state.borrow_mut();
+            state.started(engine);
+            state.fault = Some(error);
+            let pause = state.pause;
+            state.pause = (pause * 2).min(RETRY.1);
+            pause
+        };
+        self.changed.notify_waiters();
+        let pool = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.fill();
+            }
+        });
+    }
+
+    /// A worker is gone: a spare takes its place, and a new one is started behind.
+    fn left(self: &Rc<Self>, worker: &Rc<Worker>) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.workers.retain(|known| !Rc::ptr_eq(known, worker));
+            state.spares.retain(|known| !Rc::ptr_eq(known, worker));
+        }
+        self.promote();
+        self.fill();
+        self.changed.notify_waiters();
+    }
+
+    fn promote(self: &Rc<Self>) {
+        let spare = {
+            let mut state = self.state.borrow_mut();
+            if state.workers.len() >= self.settings.workers {
+                return;
+            }
+            let Some(spare) = state.spares.pop() else { return };
+            state.workers.push(spare.clone());
+            spare
+        };
+        self.feed(&spare);
+    }
+
+    /// After each job: whether this worker has served long enough, or must give way to another engine.
+    fn review(self: &Rc<Self>, worker: &Rc<Worker>) {
+        if !worker.jobs.borrow().is_empty() {
+            return;
+        }
+        let old = worker.served.get() >= MOST_SERVED || worker.started.elapsed() >= MOST_AGE;
+        if old {
+            self.state.borrow_mut().workers.retain(|known| !Rc::ptr_eq(known, worker));
+            drive::retire(worker);
+            self.promote();
+            self.fill();
+            return;
+        }
+        let lacking = self.state.borrow_mut().lacking.take();
+        if let Some(engine) = lacking {
+            let homeless = |job: &Job| job.engine() == engine;
+            if self.state.borrow().queue.iter().any(homeless) {
+                self.make_room_for(engine);
+                // If none could give way, the next worker that becomes idle is asked.
+                self.state.borrow_mut().lacking = Some(engine);
+            }
+        }
+    }
+
+    // === status and end ===
+
+    /// What the pool is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let state = self.state.borrow();
+        let ready = state.workers.iter().filter(|worker| worker.ready.get());
+        let in_flight = |worker: &Rc<Worker>| worker.jobs.borrow().len();
+        Status {
+            ready: ready.clone().count(),
+            idle: ready.clone().filter(|worker| in_flight(worker) == 0).count(),
+            in_flight: ready.map(in_flight).sum(),
+            queued: state.queue.len(),
+        }
+    }
+
+    /// The processes of the workers that serve.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.state.borrow().workers.iter().map(|worker| worker.pid).collect()
+    }
+
+    /// Takes no more jobs and waits for those there are; at the deadline the rest ends as cancelled.
+    pub async fn drain(self: &Rc<Self>, until: Instant) {
+        self.state.borrow_mut().closed = true;
+        let empty = async {
+            loop {
+                let changed = self.changed.notified();
+                let status = self.status();
+                if status.in_flight == 0 && status.queued == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout_at(until.into(), empty).await.is_err() {
+            self.cancel_all();
+        }
+    }
+
+    fn cancel_all(&self) {
+        let (queued, workers) = {
+            let mut state = self.state.borrow_mut();
+            (state.queue.take_all(|_| true), state.workers.clone())
+        };
+        let text = "stopped: the server is shutting down";
+        for job in queued {
+            job.fail(Reason::Cancelled, text.to_owned(), String::new(), String::new());
+        }
+        for worker in workers {
+            let jobs = std::mem::take(&mut *worker.jobs.borrow_mut());
+            for job in jobs {
+                job.fail(Reason::Cancelled, text.to_owned(), String::new(), String::new());
+            }
+            drive::retire(&worker);
+        }
+    }
+}
+
+impl State {
+    /// Hands a job to the worker that the scheduler chooses, or gives it back.
+    fn hand(&mut self, job: Job) -> Result<(), Job> {
+        let fitting = self.workers.iter().enumerate().filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
+        let views = fitting.map(|(index, worker)| (index, worker.view(&job)));
+        let Some(chosen) = choose(views, job.short) else { return Err(job) };
+        let worker = self.workers[chosen].clone();
+        if let Err((job, error)) = worker.hand(job) {
+            drive::unsendable(&worker, job, &error);
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, engine: Engine) {
+        if let Some(count) = self.starting.get_mut(&engine) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+fn random_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,452 @@
+//! The task of one worker: from its start to its end.
+//!
+//! Reads what the worker says, watches the clock and the process, and kills. It owns the worker's life;
+//! the pool only hands jobs over.
+
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use msgscript_proto::codec;
+use msgscript_proto::message::{ToBroker, ToWorker};
+use msgscript_proto::packet::{Assembler, MAX_PACKET};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use super::job::{Job, Work, level};
+use super::spawn::SpawnPlan;
+use super::worker::{Sentence, Violation, Worker};
+use super::{Pool, verdict, verify};
+use crate::host::Call;
+use crate::invocation::{LogLine, Reason};
+use crate::units::print_duration;
+
+/// How long a worker may take to greet.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// A run that takes longer than this gives up the jobs that were handed over behind it.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// Packets read from one worker before others get their turn.
+const TURN: usize = 64;
+
+/// Bytes of a worker's own log (its libraries' last words) that are kept.
+const LAST_WORDS: usize = 4096;
+
+/// Starts a worker, serves it until it ends, and sees to its place in the pool.
+pub(super) async fn run(pool: Weak<Pool>, plan: Arc<SpawnPlan>) {
+    let engine = plan.setup.engine;
+    let Some(strong) = pool.upgrade() else { return };
+    let (worker, log) = match strong.start_process(plan).await.map(Worker::new) {
+        Ok(Ok((worker, log))) => (Rc::new(worker), log),
+        Ok(Err(error)) => return strong.not_joined(engine, format!("cannot watch a worker: {error}")),
+        Err(error) => return strong.not_joined(engine, error.to_string()),
+    };
+    drop(strong);
+    let mut drive = Drive { pool, worker, assembler: Assembler::new(msgscript_proto::MAX_MESSAGE), joined: false };
+    let words = drive.serve(log).await;
+    drive.bury(words).await;
+}
+
+/// Lets an idle worker end: its socket closes.
+pub(super) fn retire(worker: &Worker) {
+    let text = "the worker was retired".to_owned();
+    worker.kill(Sentence { reason: Reason::Cancelled, error: text, limit: String::new(), measured: String::new() });
+}
+
+/// A job that could not be sent: too large for a message, or the worker is dying.
+pub(super) fn unsendable(worker: &Worker, job: Job, error: &io::Error) {
+    let error = format!("cannot hand the message to a worker: {error}");
+    worker.kill(Sentence {
+        reason: Reason::Internal,
+        error: error.clone(),
+        limit: String::new(),
+        measured: String::new(),
+    });
+    job.fail(Reason::Internal, error, String::new(), String::new());
+}
+
+struct Drive {
+    pool: Weak<Pool>,
+    worker: Rc<Worker>,
+    assembler: Assembler,
+    joined: bool,
+}
+
+/// What woke the task.
+enum Event {
+    Readable,
+    Writable,
+    Woken,
+    Timer,
+    Log(io::Result<usize>),
+}
+
+impl Drive {
+    /// Serves the worker until its log pipe closes, which is when it ends; gives its last words.
+    async fn serve(&mut self, log: std::io::PipeReader) -> Vec<u8> {
+        let mut words = Vec::new();
+        let Ok(mut log) = pipe::Receiver::from_owned_fd(log.into()) else { return words };
+        let mut line = [0; 1024];
+        let mut buffer = vec![0; MAX_PACKET];
+        let worker = self.worker.clone();
+        let greeting = Instant::now() + GREETING;
+        let timer = tokio::time::sleep_until(greeting.into());
+        tokio::pin!(timer);
+        loop {
+            let event = tokio::select! {
+                ready = worker.socket.readable() => match ready {
+                    Ok(mut ready) => {
+                        if !self.receive(&mut buffer) {
+                            ready.clear_ready();
+                        }
+                        Event::Readable
+                    }
+                    Err(_) => break,
+                },
+                ready = worker.socket.writable(), if worker.has_output() => match ready {
+                    Ok(mut ready) => {
+                        ready.clear_ready();
+                        Event::Writable
+                    }
+                    Err(_) => break,
+                },
+                () = worker.wake.notified() => Event::Woken,
+                () = &mut timer => Event::Timer,
+                read = log.read(&mut line) => Event::Log(read),
+            };
+            match event {
+                Event::Readable | Event::Woken => {}
+                Event::Writable => {
+                    if worker.flush().is_err() {
+                        self.violation(Violation("the socket is broken"));
+                    }
+                }
+                Event::Timer => self.tick(greeting),
+                Event::Log(Ok(0) | Err(_)) => break,
+                Event::Log(Ok(size)) => {
+                    let room = LAST_WORDS - words.len().min(LAST_WORDS);
+                    words.extend_from_slice(&line[..size.min(room)]);
+                }
+            }
+            let next = self.next_tick(greeting);
+            // The timer is only ever brought forward here; one that fires early looks again.
+            if timer.is_elapsed() || next < timer.deadline().into_std() {
+                timer.as_mut().reset(next.into());
+            }
+        }
+        words
+    }
+
+    /// When to look at the clock next.
+    fn next_tick(&self, greeting: Instant) -> Instant {
+        if !self.joined {
+            return greeting;
+        }
+        let jobs = self.worker.jobs.borrow();
+        let Some(first) = jobs.front() else { return Instant::now() + Duration::from_secs(3600) };
+        if jobs.len() > 1 { first.deadline.min(Instant::now() + PATIENCE) } else { first.deadline }
+    }
+
+    /// Kills a run that is past its deadline; takes jobs back from behind a long one.
+    fn tick(&mut self, greeting: Instant) {
+        let now = Instant::now();
+        if !self.joined && now >= greeting {
+            return self.violation(Violation("no greeting in time"));
+        }
+        // An answer that is there already counts.
+        self.receive(&mut vec![0; MAX_PACKET]);
+        let worker = self.worker.clone();
+        let (late, stuck) = {
+            let jobs = worker.jobs.borrow();
+            let Some(first) = jobs.front() else { return };
+            (first.deadline <= now, jobs.len() > 1 && now >= worker.began.get() + PATIENCE)
+        };
+        if (late || stuck)
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.put_back(worker.take_back());
+        }
+        if late {
+            let limit = worker.jobs.borrow().front().map_or(Duration::ZERO, Job::wall);
+            worker.kill(Sentence {
+                reason: Reason::WallTime,
+                error: "time limit reached".to_owned(),
+                limit: print_duration(limit),
+                measured: print_duration(now - worker.began.get()),
+            });
+        }
+    }
+
+    fn violation(&self, violation: Violation) {
+        tracing::error!(worker = self.worker.pid, %violation, "worker killed");
+        self.worker.kill(Sentence {
+            reason: Reason::Crashed,
+            error: format!("the worker was killed: {violation}"),
+            limit: String::new(),
+            measured: String::new(),
+        });
+    }
+
+    /// Reads what is there, up to a turn; false when there is no more.
+    fn receive(&mut self, buffer: &mut [u8]) -> bool {
+        for _ in 0..TURN {
+            match self.worker.receive(buffer) {
+                Ok(0) => return false,
+                Ok(size) => {
+                    if let Err(violation) = self.packet(&buffer[..size]) {
+                        self.violation(violation);
+                        return false;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn packet(&mut self, packet: &[u8]) -> Result<(), Violation> {
+        let mut assembler = std::mem::replace(&mut self.assembler, Assembler::new(0));
+        let result = match assembler.push(packet) {
+            Ok(None) => Ok(()),
+            Ok(Some(message)) => {
+                codec::decode(message).map_err(|_| Violation("not a message")).and_then(|message| self.message(message))
+            }
+            Err(_) => Err(Violation("packets that make no message")),
+        };
+        if packet.len() < MAX_PACKET {
+            assembler.shrink();
+        }
+        self.assembler = assembler;
+        result
+    }
+
+    fn message(&mut self, message: ToBroker<'_>) -> Result<(), Violation> {
+        if !self.joined {
+            return self.greeting(&message);
+        }
+        match message {
+            ToBroker::Done { invocation, nanos, outcome, .. } => {
+                let job = self.first(invocation)?;
+                let script = job.script().clone();
+                let ending = verdict::of_outcome(invocation, &script, &outcome);
+                self.done(job, |job| job.finish(ending));
+                if let Some(pool) = self.pool.upgrade() {
+                    pool.learn(script.id, nanos);
+                    pool.feed(&self.worker);
+                    pool.review(&self.worker);
+                }
+                Ok(())
+            }
+            ToBroker::Checked { error } => {
+                let job = self.first(0)?;
+                let error = error.map(|text| String::from_utf8_lossy(text).into_owned());
+                self.done(job, |job| {
+                    if let Work::Check { reply, .. } = job.work {
+                        drop(reply.send(error.map_or(Ok(()), Err)));
+                    }
+                });
+                if let Some(pool) = self.pool.upgrade() {
+                    pool.feed(&self.worker);
+                    pool.review(&self.worker);
+                }
+                Ok(())
+            }
+            ToBroker::Log { invocation, level: grade, text } => self.log(invocation, level(grade), text),
+            ToBroker::HostCall { invocation, call, request } => {
+                self.host_call(invocation, call, Call::from_wire(&request))
+            }
+            ToBroker::Returned { invocation } => self.returned(invocation),
+            ToBroker::Ready { .. } | ToBroker::NotJailed { .. } | ToBroker::Probed { .. } => {
+                Err(Violation("a message out of place"))
+            }
+        }
+    }
+
+    fn greeting(&mut self, message: &ToBroker<'_>) -> Result<(), Violation> {
+        let Some(pool) = self.pool.upgrade() else { return Ok(()) };
+        match message {
+            ToBroker::Ready { version, report } => {
+                if let Err(error) = verify::verify(self.worker.pid, &self.worker.setup, *version, report) {
+                    self.distrust(error.to_string());
+                    return Ok(());
+                }
+                self.joined = true;
+                pool.joined(&self.worker);
+                Ok(())
+            }
+            ToBroker::NotJailed { layer, error } => {
+                self.distrust(format!(
+                    "sandbox layer {} cannot be closed: {error} (see `msgscript-broker doctor`; \
+                     --sandbox-without {} does without it)",
+                    layer.name(),
+                    layer.name()
+                ));
+                Ok(())
+            }
+            _ => Err(Violation("no greeting")),
+        }
+    }
+
+    fn distrust(&self, error: String) {
+        let sentence = Sentence { reason: Reason::Internal, error, limit: String::new(), measured: String::new() };
+        self.worker.kill(sentence);
+    }
+
+    /// Takes the job in progress, which must be this one.
+    fn first(&self, invocation: u64) -> Result<Job, Violation> {
+        let mut jobs = self.worker.jobs.borrow_mut();
+        match jobs.front() {
+            Some(job) if job.id() == invocation && !self.worker.in_host_call.get() => {
+                jobs.pop_front().ok_or(Violation("no job"))
+            }
+            _ => Err(Violation("an answer that was not asked for")),
+        }
+    }
+
+    fn done(&self, job: Job, finish: impl FnOnce(Job)) {
+        self.worker.began.set(Instant::now());
+        self.worker.settled.set(true);
+        self.worker.served.set(self.worker.served.get() + 1);
+        finish(job);
+    }
+
+    fn log(&self, invocation: u64, level: tracing::Level, text: &[u8]) -> Result<(), Violation> {
+        let mut jobs = self.worker.jobs.borrow_mut();
+        let job = jobs.front_mut().filter(|job| job.id() == invocation);
+        let job = job.ok_or(Violation("a log line of no run"))?;
+        job.logged += text.len() as u64 + 16;
+        // The worker counts as well; one line says that the limit was reached, and a traceback may follow.
+        if job.logged > job.limits.log + (256 << 10) {
+            return Err(Violation("log lines past the limit"));
+        }
+        let text = String::from_utf8_lossy(text).into_owned();
+        crate::telemetry::script_line(job.script(), invocation, level, &text);
+        job.logs.push(LogLine { level, text });
+        Ok(())
+    }
+
+    fn host_call(&self, invocation: u64, number: u32, call: Call) -> Result<(), Violation> {
+        let caller = {
+            let mut jobs = self.worker.jobs.borrow_mut();
+            let job = jobs.front_mut().filter(|job| job.id() == invocation);
+            let job = job.ok_or(Violation("a host call of no run"))?;
+            if self.worker.in_host_call.get() || number != job.calls + 1 || number > job.limits.host_calls {
+                return Err(Violation("a host call out of order"));
+            }
+            job.calls = number;
+            let Work::Run { invocation, .. } = &job.work else { return Err(Violation("a host call of a check")) };
+            invocation.clone()
+        };
+        let Some(powers) = self.pool.upgrade().and_then(|pool| pool.powers()) else { return Ok(()) };
+        self.worker.in_host_call.set(true);
+        let worker = self.worker.clone();
+        tokio::task::spawn_local(async move {
+            let answer = powers.call(caller, call).await;
+            worker.in_host_call.set(false);
+            let still = worker.jobs.borrow().front().is_some_and(|job| job.id() == invocation);
+            if still && worker.sentence.borrow().is_none() {
+                let sent = answer.with_wire(|reply| worker.send(&ToWorker::HostReply { call: number, reply }));
+                if let Err(error) = sent {
+                    tracing::error!(worker = worker.pid, %error, "host reply not sent");
+                    retire(&worker);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn returned(&self, invocation: u64) -> Result<(), Violation> {
+        let job = {
+            let mut jobs = self.worker.jobs.borrow_mut();
+            // The first is running; only those behind it can come back.
+            let at = jobs.iter().skip(1).position(|job| job.id() == invocation && invocation != 0);
+            at.and_then(|at| jobs.remove(at + 1)).ok_or(Violation("a job came back that was not handed over"))?
+        };
+        if let Some(pool) = self.pool.upgrade() {
+            pool.put_back(vec![job]);
+        }
+        Ok(())
+    }
+
+    /// After the worker's end: what it still said counts, what it had not begun goes elsewhere, what it had
+    /// begun ends.
+    async fn bury(&mut self, words: Vec<u8>) {
+        let worker = self.worker.clone();
+        let status = worker.reap().await;
+        let mut buffer = vec![0; MAX_PACKET];
+        while worker.sentence.borrow().as_ref().is_none_or(|sentence| sentence.reason != Reason::Crashed)
+            && self.receive(&mut buffer)
+        {}
+        let Some(pool) = self.pool.upgrade() else { return };
+        pool.put_back(worker.take_back());
+        let sentence = worker.sentence.borrow_mut().take();
+        let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
+        let sentence = sentence.unwrap_or_else(|| {
+            let (reason, error) = verdict::of_death(status);
+            Sentence { reason, error, limit: String::new(), measured: String::new() }
+        });
+        if !words.is_empty() {
+            let words = String::from_utf8_lossy(&words).escape_debug().to_string();
+            tracing::warn!(worker = worker.pid, words, "the worker's last words");
+        }
+        if !retired {
+            let (reason, error) = (sentence.reason.word(), &sentence.error);
+            tracing::warn!(worker = worker.pid, reason, error, limit = sentence.limit, measured = sentence.measured, "worker ended");
+        }
+        let jobs = std::mem::take(&mut *worker.jobs.borrow_mut());
+        for job in jobs {
+            let Sentence { reason, error, limit, measured } = sentence.clone();
+            let (limit, measured) = if reason == Reason::Memory && limit.is_empty() {
+                (crate::units::print_size(job.limits.memory), format!("over {}", crate::units::print_size(job.limits.memory)))
+            } else {
+                (limit, measured)
+            };
+            let error = format!("{}: {error}", job.place());
+            job.fail(reason, error, limit, measured);
+        }
+        worker.release();
+        if self.joined {
+            pool.left(&worker);
+        } else {
+            pool.not_joined(worker.engine, sentence.error);
+        }
+    }
+}
+
+impl Job {
+    /// A job that is about to be admitted.
+    #[must_use]
+    pub fn new(work: Work, limits: msgscript_proto::message::Limits, deadline: Instant) -> Job {
+        Job { work, limits, deadline, short: false, logs: Vec::new(), logged: 0, calls: 0 }
+    }
+
+    /// The longest it may take.
+    #[must_use]
+    pub fn wall(&self) -> Duration {
+        match &self.work {
+            Work::Run { invocation, .. } => invocation.wall,
+            Work::Check { .. } => super::CHECK_TIME,
+        }
+    }
+
+    /// The script's place in the author's words.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let script = self.script();
+        script.parts.last().map_or(&*script.name, |part| &*part.name).to_owned()
+    }
+
+    /// Ends a job whose deadline came before a worker.
+    pub(super) fn fail_waiting(self, now: Instant) {
+        let limit = self.wall();
+        let waited = match &self.work {
+            Work::Run { invocation, .. } => now - invocation.message.arrived,
+            Work::Check { .. } => limit,
+        };
+        let error = "no worker became free in time".to_owned();
+        self.fail(Reason::Wait, error, print_duration(limit), print_duration(waited));
+    }
+}

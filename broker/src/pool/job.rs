@@ -1,0 +1,187 @@
+//! What is handed to a worker: one run, or the question whether a script compiles.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use msgscript_proto::message::{self, Engine, Entry, Invoke, Limits, Load, ToWorker};
+use tokio::sync::oneshot;
+
+use crate::catalog::Script;
+use crate::host::wire_parts;
+use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
+
+/// Requests up to this many bytes may be sent ahead to a busy worker: they are one packet.
+const SMALL: usize = 4096;
+
+/// A job, from admission to its end.
+#[derive(Debug)]
+pub struct Job {
+    /// What it is.
+    pub work: Work,
+    /// The limits of a run.
+    pub limits: Limits,
+    /// When it must have ended.
+    pub deadline: Instant,
+    /// Whether it is known to be short, and small enough to be sent ahead.
+    pub short: bool,
+    /// What the script has said so far.
+    pub logs: Vec<LogLine>,
+    /// Bytes of that.
+    pub logged: u64,
+    /// Host calls so far.
+    pub calls: u32,
+}
+
+/// What a job is.
+#[derive(Debug)]
+pub enum Work {
+    /// Run a script.
+    Run {
+        /// The run.
+        invocation: Rc<Invocation>,
+        /// Who waits for its ending.
+        reply: oneshot::Sender<Ending>,
+    },
+    /// Compile a script.
+    Check {
+        /// The script.
+        script: Rc<Script>,
+        /// Who waits for the compiler's word.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+impl Job {
+    /// The script.
+    #[must_use]
+    pub fn script(&self) -> &Rc<Script> {
+        match &self.work {
+            Work::Run { invocation, .. } => &invocation.script,
+            Work::Check { script, .. } => script,
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &Tenant {
+        &self.script().tenant
+    }
+
+    /// What it needs.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        if self.script().jit { Engine::LuaJit } else { Engine::Lua }
+    }
+
+    /// The run's id; 0 for a check.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        match &self.work {
+            Work::Run { invocation, .. } => invocation.id,
+            Work::Check { .. } => 0,
+        }
+    }
+
+    /// Whether it fits one packet.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        let Work::Run { invocation, .. } = &self.work else { return false };
+        let message = &invocation.message;
+        let headers = message.headers.iter().map(|(name, value)| name.len() + value.len() + 8);
+        message.payload.len() + headers.sum::<usize>() + message.subject.len() < SMALL
+    }
+
+    /// Whether somebody still waits for it.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        match &self.work {
+            Work::Run { reply, .. } => !reply.is_closed(),
+            Work::Check { reply, .. } => !reply.is_closed(),
+        }
+    }
+
+    /// Hands the message for the worker to `send`.
+    pub fn with_wire<T>(&self, send: impl FnOnce(&ToWorker<'_>) -> T) -> T {
+        match &self.work {
+            Work::Run { invocation, .. } => {
+                let Invocation { id, script, message, .. } = &**invocation;
+                let (script_id, declared) = (script.id, script.http);
+                let subject = &*message.shown_subject;
+                let entry = match &message.call {
+                    Call::Message => Entry::Message { subject },
+                    Call::Http { method, url } => Entry::Http { subject, method, url, declared },
+                };
+                let headers = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+                let (payload, limits) = (&*message.payload, self.limits);
+                send(&ToWorker::Invoke(Invoke { invocation: *id, script: script_id, entry, headers, payload, limits }))
+            }
+            Work::Check { script, .. } => {
+                let parts = wire_parts(&script.parts);
+                send(&ToWorker::Check(Load { script: script.id, parts }))
+            }
+        }
+    }
+
+    /// The message that loads the script.
+    pub fn with_load<T>(&self, send: impl FnOnce(&ToWorker<'_>) -> T) -> T {
+        let script = self.script();
+        send(&ToWorker::Load(Load { script: script.id, parts: wire_parts(&script.parts) }))
+    }
+
+    /// Ends it.
+    pub fn finish(mut self, mut ending: Ending) {
+        ending.logs = std::mem::take(&mut self.logs);
+        match self.work {
+            // Whoever waited may be gone; the run has ended all the same.
+            Work::Run { reply, .. } => drop(reply.send(ending)),
+            Work::Check { reply, .. } => drop(reply.send(Err(ending.error))),
+        }
+    }
+
+    /// Ends it with a failure.
+    pub fn fail(self, reason: Reason, error: String, limit: String, measured: String) {
+        let ending = Ending { limit, measured, ..Ending::failed(self.id(), self.script(), reason, error) };
+        self.finish(ending);
+    }
+}
+
+impl Ending {
+    /// A failure of a script's run.
+    #[must_use]
+    pub fn failed(invocation: u64, script: &Script, reason: Reason, error: String) -> Ending {
+        Ending {
+            invocation,
+            name: script.name.clone(),
+            reason,
+            answer: crate::invocation::Answer::None,
+            error,
+            limit: String::new(),
+            measured: String::new(),
+            logs: Vec::new(),
+        }
+    }
+
+    /// An answer.
+    #[must_use]
+    pub fn answered(invocation: u64, script: &Script, answer: crate::invocation::Answer) -> Ending {
+        Ending { answer, ..Ending::failed(invocation, script, Reason::Ok, String::new()) }
+    }
+
+    /// A string as the answer.
+    #[must_use]
+    pub fn message(invocation: u64, script: &Script, payload: Bytes) -> Ending {
+        Ending::answered(invocation, script, crate::invocation::Answer::Message(payload))
+    }
+}
+
+/// A log line's grade as the broker logs it.
+#[must_use]
+pub fn level(level: message::Level) -> tracing::Level {
+    match level {
+        message::Level::Debug => tracing::Level::DEBUG,
+        message::Level::Info => tracing::Level::INFO,
+        message::Level::Warn => tracing::Level::WARN,
+        message::Level::Error => tracing::Level::ERROR,
+    }
+}

@@ -1,0 +1,341 @@
+//! One worker process as the broker sees it: a socket, what was handed to it, and its end.
+//!
+//! Bytes from the worker are hostile: anything out of order is a [`Violation`] and the worker's death.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Child, ExitStatus};
+use std::time::Instant;
+
+use msgscript_proto::codec;
+use msgscript_proto::message::{Engine, Setup, ToWorker};
+use msgscript_proto::packet::{self, Assembler, Packets};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::unistd::Pid;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use super::job::Job;
+use super::spawn::Spawned;
+use crate::invocation::{Reason, Tenant};
+use crate::schedule::{DEPTH, View};
+
+/// Scripts kept loaded in one worker; the least recently used goes first.
+const LOADED: usize = 256;
+
+/// What a worker did that it may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("protocol violation: {0}")]
+pub struct Violation(pub &'static str);
+
+/// Why the broker killed a worker, for the run that it takes along.
+#[derive(Debug, Clone)]
+pub struct Sentence {
+    /// The reason.
+    pub reason: Reason,
+    /// The text.
+    pub error: String,
+    /// The limit.
+    pub limit: String,
+    /// What was measured.
+    pub measured: String,
+}
+
+/// A worker process.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its process.
+    pub pid: u32,
+    /// What it runs.
+    pub engine: Engine,
+    /// How it was set up.
+    pub setup: Setup,
+    /// The broker's end.
+    pub socket: AsyncFd<OwnedFd>,
+    worker_end: RefCell<Option<OwnedFd>>,
+    child: RefCell<Option<Child>>,
+    /// What was handed to it and not answered, in order: only the first can have started.
+    pub jobs: RefCell<VecDeque<Job>>,
+    /// When the first of them became the first.
+    pub began: Cell<Instant>,
+    /// Whose code it has run.
+    pub tenant: RefCell<Option<Tenant>>,
+    /// Whether it has greeted and was checked.
+    pub ready: Cell<bool>,
+    /// Whether it has answered since it was last sent more than a small job: only then may jobs be sent
+    /// ahead, so that what is taken back are whole jobs and nothing else.
+    pub settled: Cell<bool>,
+    /// Whether its running script waits for the broker.
+    pub in_host_call: Cell<bool>,
+    /// Why it was killed.
+    pub sentence: RefCell<Option<Sentence>>,
+    /// Runs served.
+    pub served: Cell<u64>,
+    /// When it started.
+    pub started: Instant,
+    /// When it last became idle.
+    pub idle_since: Cell<Instant>,
+    loaded: RefCell<VecDeque<u64>>,
+    outgoing: RefCell<VecDeque<Vec<u8>>>,
+    /// Wakes its task: output waits, or the timer must be set anew.
+    pub wake: Notify,
+}
+
+impl Worker {
+    /// A worker that was just started.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched.
+    pub fn new(spawned: Spawned) -> io::Result<(Worker, std::io::PipeReader)> {
+        let Spawned { child, setup, socket, worker_end, log } = spawned;
+        let now = Instant::now();
+        let worker = Worker {
+            pid: child.id(),
+            engine: setup.engine,
+            setup,
+            socket: AsyncFd::new(socket)?,
+            worker_end: RefCell::new(Some(worker_end)),
+            child: RefCell::new(Some(child)),
+            jobs: RefCell::default(),
+            began: Cell::new(now),
+            tenant: RefCell::default(),
+            ready: Cell::new(false),
+            settled: Cell::new(false),
+            in_host_call: Cell::new(false),
+            sentence: RefCell::default(),
+            served: Cell::new(0),
+            started: now,
+            idle_since: Cell::new(now),
+            loaded: RefCell::default(),
+            outgoing: RefCell::default(),
+            wake: Notify::new(),
+        };
+        Ok((worker, log))
+    }
+
+    /// Whether it may run this job at all.
+    #[must_use]
+    pub fn fits(&self, job: &Job) -> bool {
+        self.engine == job.engine()
+            && self.sentence.borrow().is_none()
+            && self.tenant.borrow().as_ref().is_none_or(|tenant| tenant == job.tenant())
+    }
+
+    /// What the scheduler needs to know.
+    #[must_use]
+    pub fn view(&self, job: &Job) -> View {
+        let jobs = self.jobs.borrow();
+        let ahead = job.short
+            && jobs.len() < DEPTH
+            && self.settled.get()
+            && !self.in_host_call.get()
+            && jobs.iter().all(|job| job.short)
+            && self.outgoing.borrow().is_empty()
+            && self.loaded.borrow().contains(&job.script().id);
+        View { in_flight: jobs.len(), ahead }
+    }
+
+    /// Hands it a job; loads the script first if need be.
+    ///
+    /// # Errors
+    /// The job, if the socket is broken or the message too large.
+    pub fn hand(&self, job: Job) -> Result<(), (Job, io::Error)> {
+        if let Err(error) = self.send_job(&job) {
+            return Err((job, error));
+        }
+        self.tenant.borrow_mut().get_or_insert_with(|| job.tenant().clone());
+        let mut jobs = self.jobs.borrow_mut();
+        if jobs.is_empty() {
+            self.began.set(Instant::now());
+        }
+        jobs.push_back(job);
+        Ok(())
+    }
+
+    fn send_job(&self, job: &Job) -> io::Result<()> {
+        if !job.is_small() {
+            self.settled.set(false);
+        }
+        if matches!(job.work, super::job::Work::Run { .. }) {
+            self.load(job)?;
+        }
+        job.with_wire(|message| self.send(message))
+    }
+
+    fn load(&self, job: &Job) -> io::Result<()> {
+        let id = job.script().id;
+        let mut loaded = self.loaded.borrow_mut();
+        if let Some(at) = loaded.iter().position(|known| *known == id) {
+            // Recently used ones are at the back; moving each time would cost more than it helps.
+            if at < LOADED / 2 && loaded.len() > LOADED / 2 {
+                loaded.remove(at);
+                loaded.push_back(id);
+            }
+            return Ok(());
+        }
+        self.settled.set(false);
+        if loaded.len() >= LOADED
+            && let Some(oldest) = loaded.pop_front()
+        {
+            self.send(&ToWorker::Unload { script: oldest })?;
+        }
+        job.with_load(|message| self.send(message))?;
+        loaded.push_back(id);
+        Ok(())
+    }
+
+    /// Sends a message, or queues what the socket does not take now.
+    ///
+    /// # Errors
+    /// When the socket is broken or the message too large.
+    pub fn send(&self, message: &ToWorker<'_>) -> io::Result<()> {
+        BUFFER.with_borrow_mut(|buffer| {
+            packet::start(buffer);
+            codec::encode(message, buffer).map_err(io::Error::other)?;
+            let sent = self.send_packets(buffer);
+            if buffer.capacity() > KEEP {
+                *buffer = Vec::new();
+            }
+            sent
+        })
+    }
+
+    fn send_packets(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let mut packets = Packets::new(buffer);
+        while let Some(packet) = packets.next_packet() {
+            if outgoing.is_empty() && try_send(&self.socket, packet)? {
+                continue;
+            }
+            outgoing.push_back(packet.to_vec());
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether output waits for the socket.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outgoing.borrow().is_empty()
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut outgoing = self.outgoing.borrow_mut();
+        while let Some(packet) = outgoing.front() {
+            if !try_send(&self.socket, packet)? {
+                break;
+            }
+            outgoing.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Receives one packet if there is one: its length, 0 at the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; else what the kernel says.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.socket.get_ref().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
+    }
+
+    /// Takes back the jobs that the worker has not read. The kernel gives each packet to one reader only, so
+    /// none of these has started or will.
+    pub fn take_back(&self) -> Vec<Job> {
+        let mut unread = Vec::new();
+        let worker_end = self.worker_end.borrow();
+        let Some(worker_end) = worker_end.as_ref() else { return Vec::new() };
+        let mut assembler = Assembler::new(msgscript_proto::MAX_MESSAGE);
+        let mut buffer = vec![0; packet::MAX_PACKET];
+        loop {
+            let size = match recv(worker_end.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(size) if size > 0 => size,
+                Err(Errno::EINTR) => continue,
+                _ => break,
+            };
+            // A rest of a message whose beginning was read belongs to a job that had started to arrive.
+            if let Ok(Some(message)) = assembler.push(&buffer[..size])
+                && let Ok(ToWorker::Invoke(invoke)) = codec::decode(message)
+            {
+                unread.push(invoke.invocation);
+            }
+        }
+        drop(worker_end);
+        let mut jobs = self.jobs.borrow_mut();
+        let (back, stay) =
+            std::mem::take(&mut *jobs).into_iter().partition(|job| job.id() != 0 && unread.contains(&job.id()));
+        *jobs = stay;
+        Vec::from_iter::<VecDeque<Job>>(back)
+    }
+
+    /// Kills it. The run in progress ends with this reason. A worker is killed once.
+    pub fn kill(&self, sentence: Sentence) {
+        if self.sentence.borrow().is_some() {
+            return;
+        }
+        *self.sentence.borrow_mut() = Some(sentence);
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// Sends a signal, unless it has been reaped.
+    pub fn signal(&self, signal: Signal) {
+        if self.child.borrow().is_some()
+            && let Ok(pid) = i32::try_from(self.pid)
+        {
+            // It may have ended by itself, which is just as well.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Waits for its end, which is near: kills it if it is not there yet.
+    pub async fn reap(&self) -> Option<ExitStatus> {
+        let mut child = self.child.borrow_mut().take()?;
+        let wait = tokio::task::spawn_blocking(move || {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Some(status);
+            }
+            // Its log pipe is closed, so it is about to end; give it a moment to do so by itself.
+            for _ in 0..50 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                if let Ok(Some(status)) = child.try_wait() {
+                    return Some(status);
+                }
+            }
+            let _ = child.kill();
+            child.wait().ok()
+        });
+        wait.await.ok().flatten()
+    }
+
+    /// Lets go of the worker's end, so that it sees its socket close when the broker's end does.
+    pub fn release(&self) {
+        self.worker_end.borrow_mut().take();
+    }
+}
+
+/// A buffer above this size, in bytes, is given back after its message.
+const KEEP: usize = 256 << 10;
+
+thread_local! {
+    /// Where outgoing messages are encoded.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Sends a packet whole; false if the socket is full.
+fn try_send(socket: &AsyncFd<OwnedFd>, packet: &[u8]) -> io::Result<bool> {
+    loop {
+        match send(socket.get_ref().as_raw_fd(), packet, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EAGAIN) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

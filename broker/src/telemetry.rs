@@ -1,0 +1,58 @@
+//! What the broker says of itself: structured log events with fixed field names.
+//!
+//! Script output is data in a field, never a log format. Names: `tenant`, `subject`, `script`,
+//! `invocation`, `reason`, `worker`.
+
+use std::io::IsTerminal;
+
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
+
+use crate::catalog::Script;
+use crate::invocation::{Ending, Reason, format_id};
+
+/// Sets up logging to standard error: text on a terminal, JSON elsewhere.
+pub fn init(level: Level) {
+    let filter = EnvFilter::new(format!("warn,msgscript_broker={level},script={level}"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call (tests) keeps the first set-up.
+    let _ = if std::io::stderr().is_terminal() {
+        subscriber.try_init()
+    } else {
+        subscriber.json().flatten_event(true).try_init()
+    };
+}
+
+/// A line that a script printed or logged.
+pub fn script_line(script: &Script, invocation: u64, level: Level, text: &str) {
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                target: "script", $level, tenant = &*script.tenant, subject = &*script.subject,
+                script = &*script.name, invocation = format_id(invocation), text = text.escape_debug().to_string(),
+            )
+        };
+    }
+    match level {
+        Level::ERROR => line!(Level::ERROR),
+        Level::WARN => line!(Level::WARN),
+        Level::INFO => line!(Level::INFO),
+        _ => line!(Level::DEBUG),
+    }
+}
+
+/// An invocation ended: failures are worth a line, answers only when asked for.
+pub fn ended(script: &Script, ending: &Ending) {
+    if ending.reason == Reason::Ok {
+        tracing::debug!(
+            tenant = &*script.tenant, subject = &*script.subject, script = &*script.name,
+            invocation = format_id(ending.invocation), reason = "ok",
+        );
+        return;
+    }
+    tracing::warn!(
+        tenant = &*script.tenant, subject = &*script.subject, script = &*script.name,
+        invocation = format_id(ending.invocation), reason = ending.reason.word(), error = ending.error,
+        limit = ending.limit, measured = ending.measured, "invocation failed",
+    );
+}

@@ -1,0 +1,237 @@
+//! The worker's loop: one message in, one run, one message out.
+//!
+//! Takes an open link and what the worker is to be; builds the engine, closes the jail, then serves until
+//! the broker closes its end. Gives the status to exit with.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use msgscript_proto::codec;
+use msgscript_proto::host::{HostCall, HostReply};
+use msgscript_proto::message::{Engine, Invoke, Level, Setup, ToBroker, ToWorker};
+use msgscript_proto::outcome::{Failure, Fault, Outcome};
+
+use crate::lua::value::{Token, Tokens};
+use crate::lua::{Ctx, Outside};
+use crate::vm::{Ended, Vm};
+use crate::{heap, jail, link::Link};
+
+/// Exit status of a worker whose broker broke the protocol (`EX_PROTOCOL`).
+pub const PROTOCOL: i32 = 76;
+/// Exit status of a worker that ran out of memory, past all soft ways to end a run.
+pub const EXHAUSTED: i32 = 77;
+/// Exit status of a worker whose engine cannot be built (`EX_SOFTWARE`).
+const NO_ENGINE: i32 = 70;
+
+/// Memory besides the arena: images, buffers, the engine itself.
+const OWN_MEMORY: u64 = 256 << 20;
+
+/// The run in progress, for [`exhausted`]: invocation (0: none) and memory limit.
+static RUNNING: AtomicU64 = AtomicU64::new(0);
+static LIMIT: AtomicU64 = AtomicU64::new(0);
+
+/// Serves until the broker is gone.
+pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
+    let ctx = Ctx::new(Box::new(Broker::new()));
+    let jit = setup.engine == Engine::LuaJit;
+    let mut vm = match Vm::new(setup.memory, jit, ctx, exhausted) {
+        Ok(vm) => vm,
+        Err(error) => {
+            let text = format!("msgscript-worker: {error}\n");
+            let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
+            return NO_ENGINE;
+        }
+    };
+    if let Err(status) = jail::enter(link, setup, data_limit(setup.memory)) {
+        return status;
+    }
+    let mut out = Link::new();
+    loop {
+        match link.recv() {
+            Ok(Some(bytes)) => {
+                if let Err(status) = handle(&mut vm, bytes, &mut out) {
+                    return status;
+                }
+            }
+            Ok(None) => return 0,
+            Err(_) => return PROTOCOL,
+        }
+    }
+}
+
+/// The arena is half as large again as the largest run (see `vm/arena.rs`).
+fn data_limit(memory: u64) -> u64 {
+    memory.max(128 << 20).saturating_mul(3) / 2 + OWN_MEMORY
+}
+
+fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link) -> Result<(), i32> {
+    match codec::decode(bytes).map_err(|_| PROTOCOL)? {
+        ToWorker::Load(load) => vm.load(&load),
+        ToWorker::Unload { script } => vm.unload(script),
+        ToWorker::Check(load) => {
+            let checked = vm.check(&load);
+            let error = checked.as_ref().err().map(Vec::as_slice);
+            out.send(&ToBroker::Checked { error }).map_err(|_| PROTOCOL)?;
+        }
+        ToWorker::Invoke(invoke) => {
+            invoke_once(vm, &invoke, out).map_err(|_| PROTOCOL)?;
+            vm.prepare(invoke.script);
+        }
+        ToWorker::Setup(_) | ToWorker::HostReply { .. } | ToWorker::Probe(_) => return Err(PROTOCOL),
+    }
+    Ok(())
+}
+
+fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Result<()> {
+    RUNNING.store(invoke.invocation, Relaxed);
+    LIMIT.store(invoke.limits.memory, Relaxed);
+    heap::limit(usize::try_from(invoke.limits.memory).ok());
+    let began = Instant::now();
+    let ended = vm.invoke(invoke);
+    let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    heap::limit(None);
+    RUNNING.store(0, Relaxed);
+    let reply = Reply { invoke, nanos };
+    match ended {
+        Ended::Message(text) => reply.send(out, text.map_or(0, <[u8]>::len), Outcome::Message(text)),
+        Ended::Http { body, status, headers } => {
+            let headers = pairs(headers);
+            let size = headers.iter().fold(body.len(), |size, (name, value)| size + name.len() + value.len());
+            reply.send(out, size, Outcome::Http { body, status, headers })
+        }
+        Ended::NoFunction(methods) => reply.send(out, 0, Outcome::NoFunction { methods }),
+        Ended::Exit => reply.send(out, 0, Outcome::Message(None)),
+        Ended::Memory => {
+            let measured = vm.peak();
+            reply.fail(out, Fault::Memory, b"memory limit reached", invoke.limits.memory, measured)
+        }
+        Ended::Error { message, traceback } => {
+            if !traceback.is_empty() {
+                let text = [message.as_slice(), b"\n", &traceback].concat();
+                vm.ctx().outside.log(Level::Error, &text);
+            }
+            reply.fail(out, Fault::Script, &message, 0, 0)
+        }
+    }
+}
+
+fn pairs(mut headers: Tokens<'_>) -> Vec<(&[u8], &[u8])> {
+    let mut pairs = Vec::new();
+    while let (Some(Token::Str(name)), Some(Token::Str(value))) = (headers.next(), headers.next()) {
+        pairs.push((name, value));
+    }
+    pairs
+}
+
+/// The message that ends an invocation.
+struct Reply<'a> {
+    invoke: &'a Invoke<'a>,
+    nanos: u64,
+}
+
+impl Reply<'_> {
+    fn send(&self, out: &mut Link, size: usize, outcome: Outcome<'_>) -> std::io::Result<()> {
+        let limit = self.invoke.limits.output;
+        if size as u64 > limit {
+            return self.fail(out, Fault::Output, b"result is too large", limit, size as u64);
+        }
+        let invocation = self.invoke.invocation;
+        out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: 0, outcome })
+    }
+
+    fn fail(&self, out: &mut Link, fault: Fault, text: &[u8], limit: u64, measured: u64) -> std::io::Result<()> {
+        // The text may be as long as the script likes.
+        let text = &text[..text.len().min(64 << 10)];
+        let outcome = Outcome::Failed(Failure { fault, text, limit, measured });
+        let invocation = self.invoke.invocation;
+        out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: measured, outcome })
+    }
+}
+
+/// Ends the process because memory is used up: tells the broker which limit a run passed, if one runs.
+pub fn exhausted(measured: u64) -> ! {
+    heap::limit(None);
+    let invocation = RUNNING.swap(0, Relaxed);
+    if invocation != 0 {
+        let limit = LIMIT.load(Relaxed);
+        let text = b"memory limit reached";
+        let outcome = Outcome::Failed(Failure { fault: Fault::Memory, text, limit, measured });
+        let _ = Link::new().send(&ToBroker::Done { invocation, nanos: 0, memory: measured, outcome });
+    }
+    jail::sys::exit_now(EXHAUSTED)
+}
+
+/// The way out of a run: over the socket.
+struct Broker {
+    link: Link,
+    out: Link,
+    invocation: u64,
+    log_left: u64,
+    calls: u32,
+    calls_limit: u32,
+}
+
+impl Broker {
+    fn new() -> Broker {
+        Broker { link: Link::new(), out: Link::new(), invocation: 0, log_left: 0, calls: 0, calls_limit: 0 }
+    }
+
+    /// Waits for the reply to a call. Invocations that were sent ahead are given back: they have not
+    /// started, and this one may take long.
+    fn wait(&mut self, call: u32, reply: &mut dyn FnMut(HostReply<'_>)) -> Result<(), i32> {
+        loop {
+            let bytes = self.link.recv().map_err(|_| PROTOCOL)?.ok_or(0)?;
+            match codec::decode(bytes).map_err(|_| PROTOCOL)? {
+                ToWorker::HostReply { call: answered, reply: value } if answered == call => {
+                    reply(value);
+                    return Ok(());
+                }
+                ToWorker::Invoke(invoke) => {
+                    let returned = ToBroker::Returned { invocation: invoke.invocation };
+                    self.out.send(&returned).map_err(|_| PROTOCOL)?;
+                }
+                _ => return Err(PROTOCOL),
+            }
+        }
+    }
+}
+
+impl Outside for Broker {
+    fn start(&mut self, invoke: &Invoke<'_>) {
+        self.invocation = invoke.invocation;
+        self.log_left = invoke.limits.log;
+        self.calls = 0;
+        self.calls_limit = invoke.limits.host_calls;
+    }
+
+    fn log(&mut self, level: Level, text: &[u8]) {
+        if self.log_left == 0 {
+            return;
+        }
+        let cost = text.len() as u64 + 16;
+        let (level, text) = if cost > self.log_left {
+            self.log_left = 0;
+            (Level::Warn, &b"log limit reached: further lines are dropped"[..])
+        } else {
+            self.log_left -= cost;
+            (level, text)
+        };
+        if self.out.send(&ToBroker::Log { invocation: self.invocation, level, text }).is_err() {
+            jail::sys::exit_now(PROTOCOL);
+        }
+    }
+
+    fn call(&mut self, request: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>)) {
+        if self.calls >= self.calls_limit {
+            let text = format!("limit of {} host calls reached", self.calls_limit);
+            return reply(HostReply::Failed(&text));
+        }
+        self.calls += 1;
+        let (invocation, call) = (self.invocation, self.calls);
+        let request = ToBroker::HostCall { invocation, call, request: *request };
+        let asked = self.out.send(&request).map_err(|_| PROTOCOL);
+        if let Err(status) = asked.and_then(|()| self.wait(call, reply)) {
+            jail::sys::exit_now(status);
+        }
+    }
+}
