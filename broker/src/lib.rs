@@ -12,4 +12,9 @@ pub mod invocation;
 pub mod catalog;
 pub mod route;
 
+// 3 may: what a tenant may do.
+pub mod policy;
+
 pub mod config;
+
+pub mod units;
