@@ -1,0 +1,3 @@
+//! What a tenant may do.
+
+pub mod grant;
