@@ -83,8 +83,10 @@ fn two_brokers_cannot_have_one_port() {
 
 #[test]
 fn the_doctor_finds_nothing_wrong_here() {
-    let output = Command::new(program("msgscript-broker")).arg("doctor").env_clear().output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let output =
+        Command::new(program("msgscript-broker")).arg("doctor").env_clear().output().expect("it runs");
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     for word in ["landlock", "seccomp"] {
         assert!(text.to_lowercase().contains(word), "no {word} in {text}");
@@ -96,7 +98,9 @@ fn help_lists_the_options() {
     let output = Command::new(program("msgscript-broker")).arg("--help").output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success());
-    for option in ["script", "library", "port", "natsurl", "workers", "timeout", "memory", "drain-timeout", "config"] {
+    for option in
+        ["script", "library", "port", "natsurl", "workers", "timeout", "memory", "drain-timeout", "config"]
+    {
         assert!(text.contains(&format!("--{option}")), "no --{option} in {text}");
     }
 }

@@ -84,10 +84,18 @@ fn each_ending_has_its_status_and_reason() {
         let response = broker.post(&format!("/{subject}"), "");
         assert_eq!((response.status, response.reason()), (status, reason), "{subject}: {response:?}");
         assert_eq!(response.header("msgscript-limit"), limit, "{subject}: {response:?}");
-        assert_eq!(response.header("msgscript-measured").is_some(), limit.is_some(), "{subject}: {response:?}");
+        assert_eq!(
+            response.header("msgscript-measured").is_some(),
+            limit.is_some(),
+            "{subject}: {response:?}"
+        );
         assert!(response.header("msgscript-invocation").is_some(), "{subject}");
         let json = response.json();
-        assert_eq!((&json["x"]["http_code"], &json["x"]["reason"]), (&status.into(), &reason.into()), "{json}");
+        assert_eq!(
+            (&json["x"]["http_code"], &json["x"]["reason"]),
+            (&status.into(), &reason.into()),
+            "{json}"
+        );
         assert!(json["x"]["error"].as_str().is_some_and(|text| !text.is_empty()), "{json}");
     }
     let response = broker.post("/own", "eat");
@@ -102,9 +110,13 @@ fn each_ending_has_its_status_and_reason() {
         let response = broker.post("/fine", vec![b'x'; length]);
         assert_eq!((response.status, response.reason()), (413, "too_large"), "{response:?}");
     }
-    let chunked = b"POST /fine HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    let chunked =
+        b"POST /fine HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
     let body = format!("1001\r\n{}\r\n0\r\n\r\n", "x".repeat(0x1001));
-    assert_eq!(parse_response(&exchange(broker.http(), &[&chunked[..], body.as_bytes()].concat())).status, 413);
+    assert_eq!(
+        parse_response(&exchange(broker.http(), &[&chunked[..], body.as_bytes()].concat())).status,
+        413
+    );
     let body = "5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n";
     let response = parse_response(&exchange(broker.http(), &[&chunked[..], body.as_bytes()].concat()));
     assert_eq!(response.payload("fine"), "fine|helloyou");
@@ -129,7 +141,20 @@ fn the_path_names_the_subject() {
     assert_eq!(broker.post("/a%252eb", "").status, 404);
     assert_eq!(broker.post("/%C3%BCbung", "").payload("x"), "übung|");
     assert_eq!(broker.post("/wild.card", "").payload("x"), "wild.card|");
-    for path in ["/wild.*", "/wild.%2A", "/rest.>", "/rest.%3E", "/a..b", "/.a", "/a.", "/a%20b", "/a%00b", "/a%0Ab", "/a%ffb", "/%zz"] {
+    for path in [
+        "/wild.*",
+        "/wild.%2A",
+        "/rest.>",
+        "/rest.%3E",
+        "/a..b",
+        "/.a",
+        "/a.",
+        "/a%20b",
+        "/a%00b",
+        "/a%0Ab",
+        "/a%ffb",
+        "/%zz",
+    ] {
         let response = broker.post(path, "");
         assert_eq!(response.status, 400, "{path}: {response:?}");
     }
@@ -138,8 +163,12 @@ fn the_path_names_the_subject() {
         let response = broker.post(path, "");
         assert_eq!((response.status, response.reason()), (404, "not_found"), "{path}: {response:?}");
     }
-    let upgrade =
-        [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    let upgrade = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
     let lines: String = upgrade.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!("GET /a.b HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
     let mut stream = TcpStream::connect(broker.http()).expect("the broker accepts");
@@ -180,7 +209,8 @@ fn one_connection_serves_many_requests() {
     let broker = Setup::new().script("a", "x", ECHO).start();
     let first = "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none";
     let second = "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\ntwo";
-    let answer = String::from_utf8_lossy(&exchange(broker.http(), format!("{first}{second}").as_bytes())).into_owned();
+    let answer =
+        String::from_utf8_lossy(&exchange(broker.http(), format!("{first}{second}").as_bytes())).into_owned();
     let one = answer.find(&STANDARD.encode("a|one"));
     let two = answer.find(&STANDARD.encode("a|two"));
     assert!(one.is_some() && one < two, "{answer}");
@@ -222,7 +252,11 @@ async fn a_client_that_stops_waiting_does_not_stop_the_script() {
 
 fn pages_broker() -> Broker {
     Setup::new()
-        .script("pages.one", "first", "-- <script>alert('x')</script> & more\nfunction OnMessage() return 'x' end")
+        .script(
+            "pages.one",
+            "first",
+            "-- <script>alert('x')</script> & more\nfunction OnMessage() return 'x' end",
+        )
         .script("pages.one", "second", ECHO)
         .script("pages.two", "odd<name>", ECHO)
         .start()
@@ -234,7 +268,10 @@ fn pages_show_the_scripts() {
     for path in ["/", "/_/"] {
         let response = broker.get(path);
         assert_eq!(response.status, 200, "{path}: {response:?}");
-        assert!(response.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{response:?}");
+        assert!(
+            response.header("content-type").is_some_and(|kind| kind.starts_with("text/html")),
+            "{response:?}"
+        );
     }
     for (path, kind) in [("/logo.webp", "image/webp"), ("/favicon.ico", "image/")] {
         let response = broker.get(path);
@@ -248,7 +285,10 @@ fn pages_show_the_scripts() {
     }
     assert!(!list.contains("odd<name>"), "{list}");
     let subject = broker.get("/_/subject/pages.one").text();
-    assert!(subject.contains("first") && subject.contains("second") && !subject.contains("pages.two"), "{subject}");
+    assert!(
+        subject.contains("first") && subject.contains("second") && !subject.contains("pages.two"),
+        "{subject}"
+    );
     let info = broker.get("/_/info/pages.one/first");
     assert_eq!(info.status, 200);
     let text = info.text();
@@ -266,26 +306,44 @@ fn pages_are_for_the_operator() {
     let paths = ["/_/", "/_/list", "/_/subject/pages.one", "/_/info/pages.one/first", "/_/nothing"];
     let port = broker.http().port();
     for path in paths {
-        for host in ["example.com".to_owned(), format!("example.com:{port}"), "127.0.0.1.example.com".to_owned(), "10.0.0.1".to_owned()] {
+        for host in [
+            "example.com".to_owned(),
+            format!("example.com:{port}"),
+            "127.0.0.1.example.com".to_owned(),
+            "10.0.0.1".to_owned(),
+        ] {
             let response = broker.request("GET", path, &[("Host", &host)], b"");
             assert!([401, 403].contains(&response.status), "{path} {host}: {response:?}");
             assert!(!response.text().contains("pages.one"), "{response:?}");
         }
-        for name in ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Anything", "Via"] {
+        for name in [
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Anything",
+            "Via",
+        ] {
             let response = broker.request("GET", path, &[(name, "for=127.0.0.1")], b"");
             assert!([401, 403].contains(&response.status), "{path} {name}: {response:?}");
         }
     }
-    for host in ["localhost".to_owned(), format!("localhost:{port}"), "127.0.0.1".to_owned(), format!("[::1]:{port}")] {
+    for host in
+        ["localhost".to_owned(), format!("localhost:{port}"), "127.0.0.1".to_owned(), format!("[::1]:{port}")]
+    {
         assert_eq!(broker.request("GET", "/_/list", &[("Host", &host)], b"").status, 200, "{host}");
     }
     // A token that nobody set opens nothing.
     for token in ["Bearer ", "Bearer x", "Basic eDp4"] {
-        let response = broker.request("GET", "/_/list", &[("Host", "example.com"), ("Authorization", token)], b"");
+        let response =
+            broker.request("GET", "/_/list", &[("Host", "example.com"), ("Authorization", token)], b"");
         assert!([401, 403].contains(&response.status), "{token}: {response:?}");
     }
     // Functions do not care.
-    assert_eq!(broker.request("POST", "/pages.two", &[("Host", "example.com"), ("Via", "x")], b"").status, 200);
+    assert_eq!(
+        broker.request("POST", "/pages.two", &[("Host", "example.com"), ("Via", "x")], b"").status,
+        200
+    );
     assert_eq!(broker.request("GET", "/", &[("Host", "example.com")], b"").status, 200);
 }
 
@@ -299,21 +357,26 @@ fn a_token_opens_the_pages() {
         .script("pages.one", "first", ECHO)
         .start();
     let foreign = |authorization: &str| {
-        let headers = [("Host", "example.com"), ("X-Forwarded-For", "1.2.3.4"), ("Authorization", authorization)];
+        let headers =
+            [("Host", "example.com"), ("X-Forwarded-For", "1.2.3.4"), ("Authorization", authorization)];
         broker.request("GET", "/_/list", &headers, b"").status
     };
     assert_eq!(foreign("Bearer s3cret-token"), 200);
-    for wrong in ["Bearer s3cret-toke", "Bearer s3cret-token2", "Bearer ", "s3cret-token", "Basic s3cret-token", ""] {
+    for wrong in
+        ["Bearer s3cret-toke", "Bearer s3cret-token2", "Bearer ", "s3cret-token", "Basic s3cret-token", ""]
+    {
         assert!([401, 403].contains(&foreign(wrong)), "{wrong}");
     }
-    let in_query = broker.request("GET", "/_/list?token=s3cret-token", &[("Host", "example.com")], b"").status;
+    let in_query =
+        broker.request("GET", "/_/list?token=s3cret-token", &[("Host", "example.com")], b"").status;
     assert!([401, 403].contains(&in_query));
     assert!(!broker.log().contains("s3cret"), "the token is in the log");
 }
 
 #[test]
 fn pages_may_have_a_listener_of_their_own() {
-    let broker = Setup::new().args(&["--admin-bind", "127.0.0.1:0"]).script("pages.one", "first", ECHO).start();
+    let broker =
+        Setup::new().args(&["--admin-bind", "127.0.0.1:0"]).script("pages.one", "first", ECHO).start();
     let admin = broker.admin();
     assert_eq!(request(admin, "GET", "/_/list", &[], b"").status, 200);
     assert!(request(admin, "GET", "/_/list", &[], b"").text().contains("pages.one"));

@@ -137,7 +137,8 @@ fn every_invocation_runs_in_a_fresh_state() {
           see("own global", Counter ~= 1)
           return table.concat(found, ", ") .. "|" .. tostring(math.random())
         end"#;
-    let broker = Setup::new().workers(1).args(&["--timeout", "1s"]).lua("taint", taint).lua("check", check).start();
+    let broker =
+        Setup::new().workers(1).args(&["--timeout", "1s"]).lua("taint", taint).lua("check", check).start();
     let mut random = std::collections::HashSet::new();
     for how in ["", "fail", "", "memory", "loop"] {
         let _ = broker.post("/taint", how);
@@ -159,16 +160,31 @@ fn the_scratch_folder_is_empty_private_and_writable() {
     assert_evals(
         &broker,
         &[
-            ("local f = assert(io.open('a.txt', 'w')) f:write('one\\ntwo\\n') f:close() local l = {} for x in io.lines('a.txt') do l[#l + 1] = x end return table.concat(l, '+')", "one+two"),
+            (
+                "local f = assert(io.open('a.txt', 'w')) f:write('one\\ntwo\\n') f:close() local l = {} for x in io.lines('a.txt') do l[#l + 1] = x end return table.concat(l, '+')",
+                "one+two",
+            ),
             ("return io.open('a.txt')", "nil"),
             ("return select(2, io.open('a.txt'))", "open a.txt: no such file or directory"),
             ("return (io.open('/etc/passwd'))", "nil"),
             ("return (io.open('../../../etc/passwd'))", "nil"),
             ("return (io.open('/proc/self/environ'))", "nil"),
-            ("local n = os.tmpname() local f = io.open(n, 'w') if f then f:close() os.remove(n) end return io.open(n)", "nil"),
-            ("io.open('a', 'w'):close() assert(os.rename('a', 'b')) assert(os.remove('b')) return os.remove('b')", "nil"),
-            ("local f = io.open('c.lua', 'w') f:write('return 6 * 7') f:close() return dofile('c.lua')", "42"),
-            ("local f = io.open('m.lua', 'w') f:write('return { x = 9 }') f:close() return require('m').x", "9"),
+            (
+                "local n = os.tmpname() local f = io.open(n, 'w') if f then f:close() os.remove(n) end return io.open(n)",
+                "nil",
+            ),
+            (
+                "io.open('a', 'w'):close() assert(os.rename('a', 'b')) assert(os.remove('b')) return os.remove('b')",
+                "nil",
+            ),
+            (
+                "local f = io.open('c.lua', 'w') f:write('return 6 * 7') f:close() return dofile('c.lua')",
+                "42",
+            ),
+            (
+                "local f = io.open('m.lua', 'w') f:write('return { x = 9 }') f:close() return require('m').x",
+                "9",
+            ),
             ("return io.read()", "nil"),
             ("return os.execute('true')", "1"),
             ("return os.execute('id > /tmp/x; exit 0')", "1"),
@@ -177,7 +193,8 @@ fn the_scratch_folder_is_empty_private_and_writable() {
         ],
     );
     // It counts against the memory limit.
-    let code = "local f = io.open('big', 'w') for i = 1, 1000 do f:write(('x'):rep(1e6)) end return f:seek('end')";
+    let code =
+        "local f = io.open('big', 'w') for i = 1, 1000 do f:write(('x'):rep(1e6)) end return f:seek('end')";
     let (response, _) = broker.fail("eval", code);
     assert!(["memory", "script_error"].contains(&response.reason()), "{}", response.text());
     assert_evals(&broker, &[("return 1", "1")]);
@@ -200,7 +217,10 @@ fn on_message_answers_with_a_string() {
         .lua("raisesnil", "function OnMessage() error() end")
         .lua("toplevelerror", "error('at the top')\nfunction OnMessage() return 'x' end")
         .lua("exit", "function OnMessage() os.exit(3) return 'not reached' end")
-        .lua("headers", "function OnMessage(_, _, headers) return type(headers) .. tostring(headers['x-test']) end")
+        .lua(
+            "headers",
+            "function OnMessage(_, _, headers) return type(headers) .. tostring(headers['x-test']) end",
+        )
         .start();
     assert_eq!(broker.call("text", "a b"), "text|a b");
     let response = broker.post("/bytes", b"\x00\x01\xff");
@@ -272,9 +292,17 @@ fn http_broker() -> Broker {
         .http_script("methods", "methods", &methods)
         .http_script("headers", "headers", echo_headers)
         .http_script("answers", "answers", answers)
-        .http_script("onlyget", "onlyget", "function helper() return 'helped' end\nfunction GET() return 'got' end")
+        .http_script(
+            "onlyget",
+            "onlyget",
+            "function helper() return 'helped' end\nfunction GET() return 'got' end",
+        )
         .http_script("empty", "empty", "function helper() return 'helped' end")
-        .http_script("both", "both", "function OnMessage() return 'message' end\nfunction GET() return 'http' end")
+        .http_script(
+            "both",
+            "both",
+            "function OnMessage() return 'message' end\nfunction GET() return 'http' end",
+        )
         .lua("implied", "function GET(url) return 'implied' .. url end\nfunction PUT() return 'put' end")
         .lua("plain", "function OnMessage() return 'message' end\nfunction POST() return 'http' end")
         .http_script("shared", "zeta", "function GET() return 'zeta' end")
@@ -298,7 +326,9 @@ fn http_mode_calls_the_function_of_the_method() {
     }
     let head = broker.request("HEAD", "/methods", &[], b"");
     assert_eq!((head.status, head.header("x-method"), head.text().as_str()), (200, Some("HEAD"), ""));
-    for (path, url) in [("/methods", ""), ("/methods?x=1", "?x=1"), ("/methods/", "/"), ("/methods//x", "//x")] {
+    for (path, url) in
+        [("/methods", ""), ("/methods?x=1", "?x=1"), ("/methods/", "/"), ("/methods//x", "//x")]
+    {
         assert_eq!(broker.get(path).text(), format!("GET [{url}] "), "{path}");
     }
     // Other methods: never a base global, a helper, or a method in another case.
@@ -364,14 +394,15 @@ fn http_mode_hands_on_body_status_and_headers() {
 #[test]
 fn http_mode_fails_with_plain_text() {
     let broker = http_broker();
-    for (path, place) in [
-        ("/answers/error", "answers.lua:"),
-        ("/answers/nil-call", "answers.lua:"),
-        ("/bad", "bad.lua:4:"),
-    ] {
+    for (path, place) in
+        [("/answers/error", "answers.lua:"), ("/answers/nil-call", "answers.lua:"), ("/bad", "bad.lua:4:")]
+    {
         let response = broker.get(path);
         assert_eq!((response.status, response.reason()), (500, "script_error"), "{response:?}");
-        assert!(response.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{response:?}");
+        assert!(
+            response.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")),
+            "{response:?}"
+        );
         let text = response.text();
         assert!(text.starts_with("Error: ") && text.contains(place), "{text}");
     }
@@ -452,7 +483,9 @@ fn nothing_dangerous_is_in_reach() {
     for code in dead {
         assert_evals(&broker, &[(code, "nil")]);
     }
-    for module in ["ffi", "jit", "jit.util", "jit.opt", "jit.profile", "jit.vmdef", "string.buffer", "table.new"] {
+    for module in
+        ["ffi", "jit", "jit.util", "jit.opt", "jit.profile", "jit.vmdef", "string.buffer", "table.new"]
+    {
         assert_evals(&broker, &[(&format!("return (pcall(require, '{module}'))"), "false")]);
     }
     assert_evals(
@@ -465,7 +498,10 @@ fn nothing_dangerous_is_in_reach() {
             ("local n = 0 return load(function() n = n + 1 return n == 1 and '\\27LJ' or nil end)", "nil"),
             ("local n = 0 return load(function() n = n + 1 return ({ '\\27', 'LJ\\2' })[n] end)", "nil"),
             ("local f = io.open('b', 'w') f:write('\\27LJ\\2') f:close() return loadfile('b')", "nil"),
-            ("local f = io.open('b', 'w') f:write('\\27LJ\\2') f:close() return (pcall(dofile, 'b'))", "false"),
+            (
+                "local f = io.open('b', 'w') f:write('\\27LJ\\2') f:close() return (pcall(dofile, 'b'))",
+                "false",
+            ),
             ("return #package.loaders <= 3", "true"),
             // Addresses would tell where memory lies.
             ("return tostring({}):find('0x') or tostring(print):find('0x')", "nil"),
@@ -481,7 +517,8 @@ fn nothing_dangerous_is_in_reach() {
         ],
     );
     // A count that wraps round in LuaJIT.
-    for code in ["('x'):rep(2 ^ 31)", "('x'):rep(2 ^ 40)", "string.rep('ab', 1e300)", "('x'):rep(1e9, 'sep')"] {
+    for code in ["('x'):rep(2 ^ 31)", "('x'):rep(2 ^ 40)", "string.rep('ab', 1e300)", "('x'):rep(1e9, 'sep')"]
+    {
         let response = broker.post("/eval", format!("return {code}"));
         assert_eq!(response.status, 500, "{code}");
         let error = response.only()["error"].as_str().unwrap_or("").to_owned();
@@ -490,7 +527,10 @@ fn nothing_dangerous_is_in_reach() {
     }
     assert_evals(
         &broker,
-        &[("return select(2, pcall(string.rep, 'x', 2 ^ 31)):match('not enough memory')", "not enough memory")],
+        &[(
+            "return select(2, pcall(string.rep, 'x', 2 ^ 31)):match('not enough memory')",
+            "not enough memory",
+        )],
     );
     assert_evals(&broker, &[("return ('x'):rep(-5) .. ('x'):rep(0) .. ('x'):rep(3)", "xxx")]);
 }

@@ -43,7 +43,8 @@ impl Site {
     /// The one reply to a request.
     async fn ask(&self, subject: &str, payload: impl AsRef<[u8]>) -> Message {
         let payload = payload.as_ref().to_vec();
-        let reply = tokio::time::timeout(PATIENCE, self.client.request(subject.to_owned(), payload.into())).await;
+        let reply =
+            tokio::time::timeout(PATIENCE, self.client.request(subject.to_owned(), payload.into())).await;
         let reply = reply.unwrap_or_else(|_| panic!("no reply from {subject}\n{}", self.broker.log()));
         reply.unwrap_or_else(|error| panic!("{subject}: {error}\n{}", self.broker.log()))
     }
@@ -380,11 +381,15 @@ async fn publishing_from_scripts(server: Server) {
     let setup = Setup::new()
         .lua("publish", publish)
         .lua("number", "function OnMessage() return tostring(require('nats').publish('out.number', 15)) end")
-        .lua("other", "function OnMessage(_, p) return require('nats').publish('out.other', 'other got ' .. p) end");
+        .lua(
+            "other",
+            "function OnMessage(_, p) return require('nats').publish('out.other', 'other got ' .. p) end",
+        );
     let site = Site::start(server, setup).await;
     let mut out = site.client.subscribe("out.>").await.expect("subscribed");
     site.client.flush().await.expect("flushed");
-    let mut next = async || tokio::time::timeout(PATIENCE, out.next()).await.expect("it comes").expect("a message");
+    let mut next =
+        async || tokio::time::timeout(PATIENCE, out.next()).await.expect("it comes").expect("a message");
     assert_eq!(site.text("publish", "out.here").await, "true|nil");
     let message = next().await;
     assert_eq!((message.subject.as_str(), &message.payload[..]), ("out.here", b"from the script".as_slice()));
@@ -436,7 +441,9 @@ async fn results_that_are_too_large(server: Server) {
     assert!(reply.payload.is_empty());
     assert_eq!(header(&reply, "Msgscript-Reason"), "output");
     assert_eq!(header(&reply, "Nats-Service-Error-Code"), "500");
-    assert!(!header(&reply, "Msgscript-Limit").is_empty() && !header(&reply, "Msgscript-Measured").is_empty());
+    assert!(
+        !header(&reply, "Msgscript-Limit").is_empty() && !header(&reply, "Msgscript-Measured").is_empty()
+    );
     // In an envelope it grows by a third.
     let document = site.document("large", &envelope("1000000")).await;
     let text = document.to_string();
@@ -468,7 +475,8 @@ async fn brokers_of_one_queue_group_share_the_messages() {
     }
     let mut counts: HashMap<String, usize> = HashMap::new();
     for _ in 0..200 {
-        let message = tokio::time::timeout(PATIENCE, seen.next()).await.expect("each ran").expect("a message");
+        let message =
+            tokio::time::timeout(PATIENCE, seen.next()).await.expect("each ran").expect("a message");
         *counts.entry(String::from_utf8_lossy(&message.payload).into_owned()).or_default() += 1;
     }
     assert_eq!(counts.len(), 200, "something ran twice");

@@ -26,11 +26,23 @@ fn assert_place(text: &str, place: &str) {
 #[test]
 fn headers_are_read_as_the_contract_says() {
     let broker = Setup::new()
-        .file("spaced.lua", format!("\n-- a comment\n\n--*   subject  :   head.spaced \t\n--*name:spaced  \n{HELLO}"))
+        .file(
+            "spaced.lua",
+            format!("\n-- a comment\n\n--*   subject  :   head.spaced \t\n--*name:spaced  \n{HELLO}"),
+        )
         .file("crlf.lua", format!("--* subject: head.crlf\r\n--* name: crlf\r\n{HELLO}\r\n"))
-        .file("html.lua", "--* subject: head.html\n--* name: h\n--* html: true\nfunction GET() return 'h' end")
-        .file("http.lua", "--* subject: head.http\n--* name: h\n--* http: true\nfunction GET() return 'h' end")
-        .file("no.lua", format!("--* subject: head.no\n--* name: n\n--* http: false\n--* executor: lua\n{HELLO}"))
+        .file(
+            "html.lua",
+            "--* subject: head.html\n--* name: h\n--* html: true\nfunction GET() return 'h' end",
+        )
+        .file(
+            "http.lua",
+            "--* subject: head.http\n--* name: h\n--* http: true\nfunction GET() return 'h' end",
+        )
+        .file(
+            "no.lua",
+            format!("--* subject: head.no\n--* name: n\n--* http: false\n--* executor: lua\n{HELLO}"),
+        )
         .file("late.lua", format!("--* subject: head.late\n{HELLO}\n--* name: late-name\n"))
         .file("odd.lua", format!("--* subject: head.odd\n--* name: odd\n--* colour: green\n{HELLO}"))
         .start();
@@ -64,7 +76,10 @@ fn a_bad_script_costs_only_itself() {
         .file("no-subject.lua", format!("--* name: x\n{HELLO}"))
         .file("no-name.lua", format!("--* subject: bad.name\n{HELLO}"))
         .file("boolean.lua", format!("--* subject: bad.boolean\n--* name: x\n--* http: maybe\n{HELLO}"))
-        .file("executor.lua", format!("--* subject: bad.executor\n--* name: x\n\n--* executor: perl\n{HELLO}"))
+        .file(
+            "executor.lua",
+            format!("--* subject: bad.executor\n--* name: x\n\n--* executor: perl\n{HELLO}"),
+        )
         .file("timeout.lua", format!("--* subject: bad.timeout\n--* name: x\n--* timeout: soon\n{HELLO}"))
         .file("memory.lua", format!("--* subject: bad.memory\n--* name: x\n--* memory: lots\n{HELLO}"))
         .file("inbox.lua", format!("--* subject: _INBOX.x\n--* name: x\n{HELLO}"))
@@ -79,8 +94,18 @@ fn a_bad_script_costs_only_itself() {
         .start();
     assert_eq!(broker.call("good", "Ann"), "Hello, Ann");
     // Each is rejected with a message that names the file.
-    let files =
-        ["no-subject", "no-name", "boolean", "executor", "timeout", "memory", "inbox", "dollar", "dots", "star"];
+    let files = [
+        "no-subject",
+        "no-name",
+        "boolean",
+        "executor",
+        "timeout",
+        "memory",
+        "inbox",
+        "dollar",
+        "dots",
+        "star",
+    ];
     for file in files.into_iter().chain(["syntax", "bytecode", "mine"]) {
         broker.wait_for_words(&[&format!("{file}.lua")]);
     }
@@ -111,7 +136,8 @@ fn a_bad_script_costs_only_itself() {
 
 #[test]
 fn the_last_good_version_stays_in_service() {
-    let broker = Setup::new().lua("edited", "function OnMessage() return 'one' end").lua("other", HELLO).start();
+    let broker =
+        Setup::new().lua("edited", "function OnMessage() return 'one' end").lua("other", HELLO).start();
     assert_eq!(broker.call("edited", ""), "one");
     broker.write("edited.lua", "--* subject: edited\n--* name: edited\nfunction OnMessage() return 'two'\n");
     broker.wait_for_words(&["edited.lua:"]);
@@ -120,7 +146,10 @@ fn the_last_good_version_stays_in_service() {
     broker.wait_for_words(&["edited.lua:3"]);
     assert_eq!(broker.call("edited", ""), "one");
     assert_eq!(broker.call("other", "Ann"), "Hello, Ann");
-    broker.write("edited.lua", "--* subject: edited\n--* name: edited\nfunction OnMessage() return 'three' end\n");
+    broker.write(
+        "edited.lua",
+        "--* subject: edited\n--* name: edited\nfunction OnMessage() return 'three' end\n",
+    );
     broker.post_until("/edited", "", |response| response.payload("edited") == "three");
 }
 

@@ -111,7 +111,8 @@ fn changes_take_effect_without_a_restart() {
 
 #[test]
 fn a_script_that_was_broken_at_the_start_can_be_mended() {
-    let broker = Setup::new().file("broken.lua", "--* subject: broken\n--* name: broken\nfunction (\n").start();
+    let broker =
+        Setup::new().file("broken.lua", "--* subject: broken\n--* name: broken\nfunction (\n").start();
     let (response, error) = broker.fail("broken", "");
     assert_eq!(response.status, 500);
     assert!(error.contains("broken.lua:3:"), "{error}");
@@ -148,7 +149,8 @@ fn links_do_not_lead_out_of_the_folder() {
     let outside = tempfile::TempDir::new().expect("a folder");
     std::fs::write(outside.path().join("secret.lua"), script("secret", "secret", "out")).expect("written");
     let broker = Setup::new().file("inside.lua", script("inside", "inside", "in")).start();
-    std::os::unix::fs::symlink(outside.path().join("secret.lua"), broker.scripts().join("link.lua")).expect("linked");
+    std::os::unix::fs::symlink(outside.path().join("secret.lua"), broker.scripts().join("link.lua"))
+        .expect("linked");
     std::os::unix::fs::symlink(outside.path(), broker.scripts().join("folder")).expect("linked");
     std::os::unix::fs::symlink(broker.scripts(), broker.scripts().join("loop")).expect("linked");
     // Something that is seen later shows that the links have been looked at.

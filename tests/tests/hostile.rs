@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 const ECHO: &str = "function OnMessage(_, payload) return payload end";
 const LOOP: &str = "function OnMessage() while true do end end";
 /// Works for as many seconds as the payload says.
-const BUSY: &str = "function OnMessage(_, s) local t = os.clock() while os.clock() - t < tonumber(s) do end return s end";
+const BUSY: &str =
+    "function OnMessage(_, s) local t = os.clock() while os.clock() - t < tonumber(s) do end return s end";
 
 /// What a hostile script is sent, with the reasons that may come of it.
 type Case = (&'static str, &'static str, &'static [&'static str]);
@@ -58,9 +59,17 @@ fn endless_runs_end() {
             ("while", LOOP, TIME),
             ("goto", "function OnMessage() ::a:: goto a end", TIME),
             ("tail", "local function f() return f() end\nfunction OnMessage() return f() end", TIME),
-            ("caught", "function OnMessage() while true do pcall(function() while true do end end) end end", TIME),
+            (
+                "caught",
+                "function OnMessage() while true do pcall(function() while true do end end) end end",
+                TIME,
+            ),
             ("handler", "function OnMessage() xpcall(error, function() while true do end end) end", TIME),
-            ("coroutine", "function OnMessage() coroutine.wrap(function() while true do end end)() end", TIME),
+            (
+                "coroutine",
+                "function OnMessage() coroutine.wrap(function() while true do end end)() end",
+                TIME,
+            ),
             (
                 "index",
                 "local t = setmetatable({}, { __index = function() while true do end end })\nfunction OnMessage() return t.x end",
@@ -73,12 +82,32 @@ fn endless_runs_end() {
                 // The text of an error value that is a table need not be asked for.
                 &["wall_time", "script_error"],
             ),
-            ("find", "function OnMessage() return ('a'):rep(40):find(('a?'):rep(40) .. ('a'):rep(40) .. 'b') end", &["wall_time", "script_error"]),
-            ("find2", "function OnMessage() return ('x'):rep(10000):find(('.-'):rep(30) .. 'b') end", &["wall_time", "script_error"]),
-            ("gsub", "function OnMessage() return (('x'):rep(3000):gsub(('x*'):rep(20) .. 'y', '')) end", &["wall_time", "script_error"]),
-            ("sort", "function OnMessage() local t = {} for i = 1, 2e5 do t[i] = i end while true do table.sort(t, function(a, b) return a > b end) end end", TIME),
+            (
+                "find",
+                "function OnMessage() return ('a'):rep(40):find(('a?'):rep(40) .. ('a'):rep(40) .. 'b') end",
+                &["wall_time", "script_error"],
+            ),
+            (
+                "find2",
+                "function OnMessage() return ('x'):rep(10000):find(('.-'):rep(30) .. 'b') end",
+                &["wall_time", "script_error"],
+            ),
+            (
+                "gsub",
+                "function OnMessage() return (('x'):rep(3000):gsub(('x*'):rep(20) .. 'y', '')) end",
+                &["wall_time", "script_error"],
+            ),
+            (
+                "sort",
+                "function OnMessage() local t = {} for i = 1, 2e5 do t[i] = i end while true do table.sort(t, function(a, b) return a > b end) end end",
+                TIME,
+            ),
             ("gc", "function OnMessage() while true do collectgarbage() end end", TIME),
-            ("publish", "local nats = require('nats')\nfunction OnMessage() while true do nats.publish('x', 'y') end end", &["wall_time", "script_error"]),
+            (
+                "publish",
+                "local nats = require('nats')\nfunction OnMessage() while true do nats.publish('x', 'y') end end",
+                &["wall_time", "script_error"],
+            ),
         ],
     );
 }
@@ -94,7 +123,9 @@ fn compiled_loops_end() {
         .lua("fine", &jit("function OnMessage(_, n) local x = 0 for i = 1, tonumber(n) do x = x + i end return tostring(x) end"));
     let broker = setup.start();
     assert_eq!(broker.call("fine", "1000000"), "500000500000");
-    for (name, status, reason) in [("hot", 504, "wall_time"), ("caught", 504, "wall_time"), ("eats", 500, "memory")] {
+    for (name, status, reason) in
+        [("hot", 504, "wall_time"), ("caught", 504, "wall_time"), ("eats", 500, "memory")]
+    {
         let response = broker.post(&format!("/{name}"), "");
         assert_eq!((response.status, response.reason()), (status, reason), "{name}: {response:?}");
         assert!(response.header("msgscript-limit").is_some(), "{response:?}");
@@ -111,28 +142,84 @@ fn memory_bombs_are_defused() {
         &[
             ("tables", "function OnMessage() local t = {} while true do t[#t + 1] = {} end end", MEMORY),
             ("strings", "function OnMessage() local s = 'x' while true do s = s .. s end end", MEMORY),
-            ("unique", "function OnMessage() local t = {} for i = 1, 1e9 do t[i] = 'key' .. i .. ('x'):rep(100) end end", MEMORY),
-            ("caught", "function OnMessage() while true do pcall(function() local t = {} while true do t[#t + 1] = {} end end) end end", &["memory", "wall_time"]),
+            (
+                "unique",
+                "function OnMessage() local t = {} for i = 1, 1e9 do t[i] = 'key' .. i .. ('x'):rep(100) end end",
+                MEMORY,
+            ),
+            (
+                "caught",
+                "function OnMessage() while true do pcall(function() local t = {} while true do t[#t + 1] = {} end end) end end",
+                &["memory", "wall_time"],
+            ),
             (
                 "once",
                 "function OnMessage() pcall(function() local t = {} while true do t[#t + 1] = {} end end) return 'went on' end",
                 MEMORY,
             ),
-            ("coroutines", "function OnMessage() local t = {} while true do local c = coroutine.create(function() coroutine.yield() end) coroutine.resume(c) t[#t + 1] = c end end", MEMORY),
-            ("incoroutine", "function OnMessage() coroutine.wrap(function() local t = {} while true do t[#t + 1] = {} end end)() end", MEMORY),
-            ("closures", "function OnMessage() local t = {} while true do t[#t + 1] = function() return t end end end", MEMORY),
+            (
+                "coroutines",
+                "function OnMessage() local t = {} while true do local c = coroutine.create(function() coroutine.yield() end) coroutine.resume(c) t[#t + 1] = c end end",
+                MEMORY,
+            ),
+            (
+                "incoroutine",
+                "function OnMessage() coroutine.wrap(function() local t = {} while true do t[#t + 1] = {} end end)() end",
+                MEMORY,
+            ),
+            (
+                "closures",
+                "function OnMessage() local t = {} while true do t[#t + 1] = function() return t end end end",
+                MEMORY,
+            ),
             ("rep", "function OnMessage() return #('x'):rep(2 ^ 31) .. '' end", both),
             ("rep2", "function OnMessage() return #('x'):rep(64 * 1024 * 1024) .. '' end", both),
-            ("reps", "function OnMessage() while true do pcall(string.rep, 'x', 2 ^ 30) end end", &["memory", "wall_time"]),
-            ("concat", "function OnMessage() local t = {} for i = 1, 1000 do t[i] = ('x'):rep(100000) end return #table.concat(t) .. '' end", both),
-            ("gsub", "function OnMessage() return #(('x'):rep(1e6):gsub('x', ('y'):rep(1000))) .. '' end", both),
-            ("format", "function OnMessage() local s = ('x'):rep(8e6) return #string.format('%s%s%s%s%s%s', s, s, s, s, s, s) .. '' end", both),
+            (
+                "reps",
+                "function OnMessage() while true do pcall(string.rep, 'x', 2 ^ 30) end end",
+                &["memory", "wall_time"],
+            ),
+            (
+                "concat",
+                "function OnMessage() local t = {} for i = 1, 1000 do t[i] = ('x'):rep(100000) end return #table.concat(t) .. '' end",
+                both,
+            ),
+            (
+                "gsub",
+                "function OnMessage() return #(('x'):rep(1e6):gsub('x', ('y'):rep(1000))) .. '' end",
+                both,
+            ),
+            (
+                "format",
+                "function OnMessage() local s = ('x'):rep(8e6) return #string.format('%s%s%s%s%s%s', s, s, s, s, s, s) .. '' end",
+                both,
+            ),
             ("unpack", "function OnMessage() return select('#', unpack({}, 1, 1e8)) .. '' end", both),
-            ("file", "function OnMessage() local f = io.open('f', 'w') while true do assert(f:write(('x'):rep(1e6))) end end", both),
-            ("json", "function OnMessage() return #require('json').encode({ ('\\1'):rep(16e6) }) .. '' end", both),
-            ("load", "function OnMessage() local n = 0 return #tostring(load(function() n = n + 1 return 'x = 1 ' end)) end", &["memory", "script_error", "wall_time"]),
-            ("global", "local t = {}\nfor i = 1, 1e9 do t[i] = {} end\nfunction OnMessage() return 'x' end", both),
-            ("tostring", "function OnMessage() error(setmetatable({}, { __tostring = function() local t = {} while true do t[#t + 1] = {} end end })) end", both),
+            (
+                "file",
+                "function OnMessage() local f = io.open('f', 'w') while true do assert(f:write(('x'):rep(1e6))) end end",
+                both,
+            ),
+            (
+                "json",
+                "function OnMessage() return #require('json').encode({ ('\\1'):rep(16e6) }) .. '' end",
+                both,
+            ),
+            (
+                "load",
+                "function OnMessage() local n = 0 return #tostring(load(function() n = n + 1 return 'x = 1 ' end)) end",
+                &["memory", "script_error", "wall_time"],
+            ),
+            (
+                "global",
+                "local t = {}\nfor i = 1, 1e9 do t[i] = {} end\nfunction OnMessage() return 'x' end",
+                both,
+            ),
+            (
+                "tostring",
+                "function OnMessage() error(setmetatable({}, { __tostring = function() local t = {} while true do t[#t + 1] = {} end end })) end",
+                both,
+            ),
         ],
     );
 }
@@ -140,7 +227,11 @@ fn memory_bombs_are_defused() {
 #[test]
 fn deep_recursion_is_an_error() {
     let nested = |open: &str, inner: &str, close: &str, depth: usize| {
-        format!("function OnMessage() local x = {}{inner}{} return 'x' end", open.repeat(depth), close.repeat(depth))
+        format!(
+            "function OnMessage() local x = {}{inner}{} return 'x' end",
+            open.repeat(depth),
+            close.repeat(depth)
+        )
     };
     let parentheses: &'static str = nested("(", "1", ")", 100_000).leak();
     let tables: &'static str = nested("{", "", "}", 100_000).leak();
@@ -148,21 +239,61 @@ fn deep_recursion_is_an_error() {
         limited(),
         &[
             ("lua", "local function f() return 1 + f() end\nfunction OnMessage() return f() end", STACK),
-            ("caught", "local function f() pcall(f) return 1 + f() end\nfunction OnMessage() return f() end", &["script_error", "memory", "wall_time"]),
-            ("gsub", "local function f() return (('x'):gsub('x', f)) end\nfunction OnMessage() return f() end", STACK),
-            ("wrap", "local function f() return coroutine.wrap(f)() end\nfunction OnMessage() return f() end", STACK),
+            (
+                "caught",
+                "local function f() pcall(f) return 1 + f() end\nfunction OnMessage() return f() end",
+                &["script_error", "memory", "wall_time"],
+            ),
+            (
+                "gsub",
+                "local function f() return (('x'):gsub('x', f)) end\nfunction OnMessage() return f() end",
+                STACK,
+            ),
+            (
+                "wrap",
+                "local function f() return coroutine.wrap(f)() end\nfunction OnMessage() return f() end",
+                STACK,
+            ),
             (
                 "mixed",
                 "local function f() return (('x'):gsub('x', coroutine.wrap(f))) end\nfunction OnMessage() return f() end",
                 STACK,
             ),
-            ("index", "local t = {} for i = 1, 1e5 do t = setmetatable({}, { __index = t }) end\nfunction OnMessage() return t.x .. '' end", STACK),
-            ("tostring", "local t = setmetatable({}, { __tostring = function(t) return tostring(t) end })\nfunction OnMessage() return tostring(t) end", STACK),
-            ("handler", "local function h() error('again') end\nfunction OnMessage() xpcall(error, h) error('end') end", STACK),
-            ("load", "local function f() return loadstring('return ...')(f()) end\nfunction OnMessage() return f() end", STACK),
-            ("pattern", "function OnMessage() return ('x'):rep(3e5):match(('(x'):rep(30) .. (')'):rep(30) .. '.-.-.-y') .. '' end", &["script_error", "wall_time"]),
-            ("json", "function OnMessage() local t = {} for i = 1, 1e5 do t = { t } end return assert(require('json').encode(t)) end", STACK),
-            ("decode", "function OnMessage() return assert(require('json').decode(('['):rep(1e5))) end", STACK),
+            (
+                "index",
+                "local t = {} for i = 1, 1e5 do t = setmetatable({}, { __index = t }) end\nfunction OnMessage() return t.x .. '' end",
+                STACK,
+            ),
+            (
+                "tostring",
+                "local t = setmetatable({}, { __tostring = function(t) return tostring(t) end })\nfunction OnMessage() return tostring(t) end",
+                STACK,
+            ),
+            (
+                "handler",
+                "local function h() error('again') end\nfunction OnMessage() xpcall(error, h) error('end') end",
+                STACK,
+            ),
+            (
+                "load",
+                "local function f() return loadstring('return ...')(f()) end\nfunction OnMessage() return f() end",
+                STACK,
+            ),
+            (
+                "pattern",
+                "function OnMessage() return ('x'):rep(3e5):match(('(x'):rep(30) .. (')'):rep(30) .. '.-.-.-y') .. '' end",
+                &["script_error", "wall_time"],
+            ),
+            (
+                "json",
+                "function OnMessage() local t = {} for i = 1, 1e5 do t = { t } end return assert(require('json').encode(t)) end",
+                STACK,
+            ),
+            (
+                "decode",
+                "function OnMessage() return assert(require('json').decode(('['):rep(1e5))) end",
+                STACK,
+            ),
             ("parentheses", parentheses, STACK),
             ("tables", tables, STACK),
         ],
@@ -213,7 +344,9 @@ fn a_slow_script_blocks_nobody() {
         let threads: Vec<_> = (0..4)
             .map(|thread| {
                 let broker = &broker;
-                scope.spawn(move || (0..25).all(|n| broker.call("echo", &format!("{thread}.{n}")) == format!("{thread}.{n}")))
+                scope.spawn(move || {
+                    (0..25).all(|n| broker.call("echo", &format!("{thread}.{n}")) == format!("{thread}.{n}"))
+                })
             })
             .collect();
         assert!(threads.into_iter().all(|thread| thread.join().expect("no panic")));
@@ -223,7 +356,12 @@ fn a_slow_script_blocks_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_much_is_refused_at_once() {
-    let broker = Setup::new().workers(1).args(&["--queue", "4", "--timeout", "1s"]).lua("loops", LOOP).lua("echo", ECHO).start();
+    let broker = Setup::new()
+        .workers(1)
+        .args(&["--queue", "4", "--timeout", "1s"])
+        .lua("loops", LOOP)
+        .lua("echo", ECHO)
+        .start();
     let client = broker.nats().await;
     let replies = (0..40).map(|_| client.request("loops", "".into()));
     let https: Vec<_> = (0..20)
@@ -246,7 +384,8 @@ async fn what_is_too_much_is_refused_at_once() {
         let response = https.await.expect("no panic");
         if response.reason() == "overloaded" {
             assert_eq!(response.status, 503);
-            let after: u32 = response.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
+            let after: u32 =
+                response.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
             assert!(after > 0);
         } else {
             assert_eq!(response.status, 504, "{response:?}");
@@ -404,7 +543,8 @@ async fn sigterm_drains() {
 fn a_drain_has_an_end() {
     let broker = Setup::new().workers(1).args(&["--drain-timeout", "300ms"]).lua("loops", LOOP).start();
     std::thread::scope(|scope| {
-        let cut = scope.spawn(|| std::panic::catch_unwind(|| request(broker.http(), "POST", "/loops", &[], b"")));
+        let cut =
+            scope.spawn(|| std::panic::catch_unwind(|| request(broker.http(), "POST", "/loops", &[], b"")));
         let workers = vec![broker.busy_worker()];
         let began = Instant::now();
         broker.signal(Signal::SIGTERM);
@@ -423,7 +563,8 @@ fn a_broker_that_is_killed_leaves_no_worker() {
     let broker = Setup::new().workers(2).lua("loops", LOOP).start();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let _ = std::panic::catch_unwind(|| request(broker.http(), "POST", "/loops?_timeout=20s", &[], b""));
+            let _ =
+                std::panic::catch_unwind(|| request(broker.http(), "POST", "/loops?_timeout=20s", &[], b""));
         });
         let _ = broker.busy_worker();
         let workers = broker.workers();
