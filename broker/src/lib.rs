@@ -18,3 +18,5 @@ pub mod policy;
 pub mod config;
 
 pub mod units;
+
+pub mod cli;
