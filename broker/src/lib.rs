@@ -35,3 +35,5 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod units;
+
+pub mod cli;
