@@ -35,5 +35,3 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod units;
-
-pub mod cli;

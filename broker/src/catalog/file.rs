@@ -68,7 +68,7 @@ pub async fn load(folders: &Folders) -> Result<Snapshot, StoreError> {
     let mut contents = Contents::default();
     let found = contents.scan(folders);
     contents.take(found());
-    Ok(contents.settle(&async |_: &Script| Ok(())).await)
+    Ok(contents.settle(&async |_: &Rc<Script>| Ok(())).await)
 }
 
 /// What a store would say of one file with these libraries, without a compiler.

@@ -7,6 +7,7 @@ use clap::CommandFactory;
 
 use crate::config::args::Args;
 use crate::config::{self, ConfigError, Start};
+use crate::doctor::Options;
 
 /// Exit status of a command line or configuration that makes no sense (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -44,10 +45,17 @@ fn doctor(config: &crate::config::Config) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let local = tokio::task::LocalSet::new();
-    let report = local.block_on(&runtime, crate::doctor::doctor(&plan));
+    let options = Options { worker_binary: plan.worker_binary, without: plan.setup.without };
+    let report = match local.block_on(&runtime, crate::doctor::doctor(options)) {
+        Ok(report) => report,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "msgscript-broker: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let mut out = std::io::stdout();
     for line in &report.lines {
         let _ = writeln!(out, "{line}");
     }
-    if report.holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
