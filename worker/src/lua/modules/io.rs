@@ -181,7 +181,8 @@ fn write_all(ctx: &mut Ctx, index: u32, args: &Args<'_>, first: usize, ret: &mut
             ctx.write_line(stream, &bytes);
             continue;
         }
-        let Some(file) = index.checked_sub(FIRST).and_then(|file| Some((file, ctx.scratch.file(file)?))) else {
+        let Some(file) = index.checked_sub(FIRST).and_then(|file| Some((file, ctx.scratch.file(file)?)))
+        else {
             ret.nil_err("file <stdin> is opened for only reading.");
             ret.num(1.0);
             return Ok(());

@@ -11,20 +11,14 @@ use regex::bytes::CaptureLocations;
 
 use super::super::Ctx;
 use super::super::value::{Arg, Args, Fail, HostFn, Module, Ret};
-pub use cache::Patterns;
 use cache::Compiled;
+pub use cache::Patterns;
 
 /// The module.
 pub const MODULE: Module = Module { name: "re", functions: FUNCTIONS, lua: Some(include_str!("re.lua")) };
 
-const FUNCTIONS: &[(&str, HostFn)] = &[
-    ("match", match_),
-    ("find", find),
-    ("gsub", gsub),
-    ("quote", quote),
-    ("step", step),
-    ("check", check),
-];
+const FUNCTIONS: &[(&str, HostFn)] =
+    &[("match", match_), ("find", find), ("gsub", gsub), ("quote", quote), ("step", step), ("check", check)];
 
 /// `re.match(s, pattern [, init])`: the captures, or the whole match, or nil.
 fn match_(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {

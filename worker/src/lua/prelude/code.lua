@@ -129,10 +129,11 @@ local function traceback(thread, message, level)
   if kind ~= "string" and kind ~= "number" and kind ~= "nil" then return message end
   local trace
   if other then
-    trace = native_traceback(thread, message, level or 0)
+    trace = native_traceback(thread, message or "", level or 0)
   else
-    trace = native_traceback(message, (level or 1) + 1)
+    trace = native_traceback(message or "", (level or 1) + 1)
   end
+  if message == nil then trace = gsub(trace, "^\n", "") end
   return place((gsub(trace, "at 0x%x+", "in ?")))
 end
 

@@ -23,7 +23,7 @@ end
 -- What cannot fit is refused before it is tried; a count past 2^31 would wrap.
 function string.rep(s, n, separator)
   local count = tonumber(n)
-  if count and count > 1024 then
+  if count and count > 1 then
     local size = (type(s) == "string" and #s or 20) + (type(separator) == "string" and #separator or 0)
     if size > 0 and (count >= 2^31 or size * count > 1048576) and size * count > memory_limit() then
       error("not enough memory", 2)
@@ -37,8 +37,10 @@ end
 -- function's business.
 local function verbs(f)
   local list = ""
-  for verb in gmatch((gsub(f, "%%%%", "\1")), "%%[-+ #0]*%d?%d?%.?%d?%d?(.?)") do
-    if verb == "s" or verb == "q" then
+  for width, digits, verb in gmatch((gsub(f, "%%%%", "\1")), "%%[-+ #0]*(%d*)%.?(%d*)(.?)") do
+    if #width > 2 or #digits > 2 then
+      return false
+    elseif verb == "s" or verb == "q" then
       list = list .. "s"
     elseif verb ~= "" and find("dioxXucfeEgGaA", verb, 1, true) then
       list = list .. "n"

@@ -29,8 +29,7 @@ pub struct Mode {
 
 impl Mode {
     /// `r`
-    pub const READ: Mode =
-        Mode { read: true, write: false, append: false, create: false, truncate: false };
+    pub const READ: Mode = Mode { read: true, write: false, append: false, create: false, truncate: false };
     /// `w`
     pub const WRITE: Mode = Mode { read: false, write: true, append: false, create: true, truncate: true };
     /// `w+`

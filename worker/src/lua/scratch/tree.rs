@@ -64,7 +64,10 @@ type Entries = BTreeMap<Vec<u8>, u32>;
 #[derive(Debug)]
 enum Content {
     File(Vec<u8>),
-    Dir { entries: Entries, parent: u32 },
+    Dir {
+        entries: Entries,
+        parent: u32,
+    },
     Link(Vec<u8>),
     /// The place in the list is unused.
     Free,
@@ -163,7 +166,8 @@ impl Tree {
         let mut names = Vec::new();
         while dir != ROOT {
             let parent = self.parent(dir);
-            let name = self.entries(parent).ok().and_then(|entries| entries.iter().find(|(_, node)| **node == dir));
+            let name =
+                self.entries(parent).ok().and_then(|entries| entries.iter().find(|(_, node)| **node == dir));
             names.push(name.map_or(&b"(deleted)"[..], |(name, _)| name));
             dir = parent;
         }
@@ -234,7 +238,13 @@ impl Tree {
     }
 
     /// Gives a node a name.
-    pub(super) fn enter(&mut self, dir: u32, name: &[u8], node: u32, budget: &mut Budget) -> Result<(), Reason> {
+    pub(super) fn enter(
+        &mut self,
+        dir: u32,
+        name: &[u8],
+        node: u32,
+        budget: &mut Budget,
+    ) -> Result<(), Reason> {
         if name.len() > MAX_NAME {
             return Err(Reason::NameTooLong);
         }
@@ -274,7 +284,13 @@ impl Tree {
     }
 
     /// Moves a node from one name to another.
-    pub(super) fn relink(&mut self, old: &Place, new: &Place, node: u32, budget: &mut Budget) -> Result<(), Reason> {
+    pub(super) fn relink(
+        &mut self,
+        old: &Place,
+        new: &Place,
+        node: u32,
+        budget: &mut Budget,
+    ) -> Result<(), Reason> {
         self.hold(node);
         if new.node.is_some() {
             self.unlink(new.parent, &new.name, budget)?;
@@ -319,7 +335,13 @@ impl Tree {
     }
 
     /// Writes into a file; what lies between its end and `at` becomes zeros.
-    pub(super) fn write(&mut self, node: u32, at: usize, bytes: &[u8], budget: &mut Budget) -> Result<(), Reason> {
+    pub(super) fn write(
+        &mut self,
+        node: u32,
+        at: usize,
+        bytes: &[u8],
+        budget: &mut Budget,
+    ) -> Result<(), Reason> {
         let node = self.node_mut(node);
         let Content::File(content) = &mut node.content else { return Err(Reason::IsDir) };
         if bytes.is_empty() {
@@ -405,7 +427,11 @@ impl Walk<'_> {
             }
             let last = self.ahead.is_empty();
             let Some(node) = entries.get(&name).copied() else {
-                return if last { Ok(Place { parent: self.dir, name, node: None }) } else { Err(Reason::NotFound) };
+                return if last {
+                    Ok(Place { parent: self.dir, name, node: None })
+                } else {
+                    Err(Reason::NotFound)
+                };
             };
             match self.tree.target(node) {
                 Some(target) if follow || !last => self.follow(target)?,

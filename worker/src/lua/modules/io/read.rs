@@ -16,7 +16,13 @@ enum Format {
 
 /// Reads what the arguments from `first` on ask for, a line if there are none; ends with nil at the
 /// first that cannot be had.
-pub(super) fn formats(ctx: &mut Ctx, index: u32, args: &Args<'_>, first: usize, ret: &mut Ret) -> Result<(), Fail> {
+pub(super) fn formats(
+    ctx: &mut Ctx,
+    index: u32,
+    args: &Args<'_>,
+    first: usize,
+    ret: &mut Ret,
+) -> Result<(), Fail> {
     if let Some(file) = index.checked_sub(FIRST).and_then(|file| ctx.scratch.file(file))
         && !file.mode.read
     {
@@ -103,7 +109,9 @@ fn number_in(text: &[u8]) -> (usize, Option<f64>) {
     const LONGEST: usize = 200;
     let start = text.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(text.len());
     let word = &text[start..text.len().min(start + LONGEST)];
-    let count = |from: usize, wanted: fn(&u8) -> bool| word[from.min(word.len())..].iter().take_while(|b| wanted(b)).count();
+    let count = |from: usize, wanted: fn(&u8) -> bool| {
+        word[from.min(word.len())..].iter().take_while(|b| wanted(b)).count()
+    };
     let mut end = usize::from(matches!(word.first(), Some(b'+' | b'-')));
     if matches!(word.get(end..end + 2), Some(b"0x" | b"0X")) {
         end += 2;

@@ -14,8 +14,7 @@ pub const MAX_NESTING: usize = 1000;
 /// With Go's message, for scripts to read; `ret` then holds a broken value.
 pub(super) fn text(bytes: &[u8], ret: &mut Ret) -> Result<(), String> {
     let utf8 = std::str::from_utf8(bytes).is_ok();
-    let mut decoder =
-        Decoder { bytes, at: 0, utf8, ret, open: Vec::new(), scratch: Vec::new(), range: None };
+    let mut decoder = Decoder { bytes, at: 0, utf8, ret, open: Vec::new(), scratch: Vec::new(), range: None };
     decoder.document()?;
     decoder.range.map_or(Ok(()), Err)
 }

@@ -71,7 +71,13 @@ impl Encoder<'_> {
     /// Go's float64: plain digits between 1e-6 and 1e21, else the shortest exponent form.
     fn number(&mut self, value: f64) -> Result<(), Error> {
         if !value.is_finite() {
-            let name = if value.is_nan() { "NaN" } else if value > 0.0 { "+Inf" } else { "-Inf" };
+            let name = if value.is_nan() {
+                "NaN"
+            } else if value > 0.0 {
+                "+Inf"
+            } else {
+                "-Inf"
+            };
             return Err(self.fault(format!("json: unsupported value: {name}")));
         }
         let plain = value == 0.0 || (1e-6..1e21).contains(&value.abs());
@@ -130,7 +136,7 @@ impl Encoder<'_> {
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
     fn index(&self, number: f64) -> Result<u64, Error> {
-        if number >= 1.0 && number < 4e9 && number.fract() == 0.0 {
+        if (1.0..4e9).contains(&number) && number.fract() == 0.0 {
             return Ok(number as u64);
         }
         Err(self.fault("cannot encode sparse array"))

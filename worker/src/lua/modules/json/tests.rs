@@ -47,8 +47,10 @@ fn encodes_like_go() {
         (array([1.0.into(), Value::Table(vec![]), "x".into()]), "[1,[],\"x\"]"),
         (table(&[("b", 1.0.into()), ("a", table(&[("z", true.into())]))]), r#"{"a":{"z":true},"b":1}"#),
         (table(&[("1", "a".into())]), r#"{"1":"a"}"#),
-        ("<a href=\"/\">&\\\n\r\t\u{8}\u{c}\u{1}\u{7f}é\u{2028}".into(),
-            "\"\\u003ca href=\\\"/\\\"\\u003e\\u0026\\\\\\n\\r\\t\\b\\f\\u0001\u{7f}é\\u2028\""),
+        (
+            "<a href=\"/\">&\\\n\r\t\u{8}\u{c}\u{1}\u{7f}é\u{2028}".into(),
+            "\"\\u003ca href=\\\"/\\\"\\u003e\\u0026\\\\\\n\\r\\t\\b\\f\\u0001\u{7f}é\\u2028\"",
+        ),
         (Value::from(&b"a\xff\xe2\x80b"[..]), r#""a\ufffd\ufffd\ufffdb""#),
         (table(&[("<", 1.0.into())]), r#"{"\u003c":1}"#),
     ] {
@@ -58,25 +60,34 @@ fn encodes_like_go() {
 
 #[test]
 fn items_out_of_order_are_an_array() {
-    let value = Value::Table(vec![(2.0.into(), "b".into()), (3.0.into(), "c".into()), (1.0.into(), "a".into())]);
+    let value =
+        Value::Table(vec![(2.0.into(), "b".into()), (3.0.into(), "c".into()), (1.0.into(), "a".into())]);
     assert_eq!(encode(value), r#"["a","b","c"]"#);
 }
 
 #[test]
 fn tells_what_has_no_json() {
-    let sparse = [Value::Table(vec![(2.0.into(), 1.0.into())]), Value::Table(vec![(1.5.into(), 1.0.into())]),
-        Value::Table(vec![(1.0.into(), 1.0.into()), (3.0.into(), 1.0.into())])];
+    let sparse = [
+        Value::Table(vec![(2.0.into(), 1.0.into())]),
+        Value::Table(vec![(1.5.into(), 1.0.into())]),
+        Value::Table(vec![(1.0.into(), 1.0.into()), (3.0.into(), 1.0.into())]),
+    ];
     for value in sparse {
         assert_eq!(encode_error(value), format!("{PREFIX}cannot encode sparse array"));
     }
-    let mixed = [Value::Table(vec![(1.0.into(), 1.0.into()), ("a".into(), 1.0.into())]),
+    let mixed = [
+        Value::Table(vec![(1.0.into(), 1.0.into()), ("a".into(), 1.0.into())]),
         Value::Table(vec![("a".into(), 1.0.into()), (1.0.into(), 1.0.into())]),
-        Value::Table(vec![(true.into(), 1.0.into())])];
+        Value::Table(vec![(true.into(), 1.0.into())]),
+    ];
     for value in mixed {
         assert_eq!(encode_error(value), format!("{PREFIX}cannot encode mixed or invalid key types"));
     }
     assert_eq!(encode_error(Value::Other("function")), format!("{PREFIX}cannot encode function to JSON"));
-    assert_eq!(encode_error(array([f64::NAN.into()])), format!("{PREFIX}{PREFIX}json: unsupported value: NaN"));
+    assert_eq!(
+        encode_error(array([f64::NAN.into()])),
+        format!("{PREFIX}{PREFIX}json: unsupported value: NaN")
+    );
     assert_eq!(encode_error(f64::NEG_INFINITY.into()), format!("{PREFIX}json: unsupported value: -Inf"));
     assert_eq!(
         encode_error(array([array([]), Value::Seen])),
@@ -86,7 +97,10 @@ fn tells_what_has_no_json() {
 
 #[test]
 fn encode_wants_a_value_and_keeps_to_the_memory_limit() {
-    assert_eq!(message(call(super::encode, &mut Ctx::default(), &[])), "bad argument #1 to f (value expected)");
+    assert_eq!(
+        message(call(super::encode, &mut Ctx::default(), &[])),
+        "bad argument #1 to f (value expected)"
+    );
     let mut ctx = Ctx { memory_limit: 10, ..Ctx::default() };
     let long = array(["longer than that".into(), 1.0.into()]);
     assert!(matches!(call(super::encode, &mut ctx, &[long]), Err(Fail::Memory)));
@@ -94,9 +108,9 @@ fn encode_wants_a_value_and_keeps_to_the_memory_limit() {
 
 #[test]
 fn deep_tables_encode_up_to_the_limit() {
-    let nested = |depth| (0..depth).fold(Value::Nil, |inner, _| {
-        if inner == Value::Nil { array([]) } else { array([inner]) }
-    });
+    let nested = |depth| {
+        (0..depth).fold(Value::Nil, |inner, _| if inner == Value::Nil { array([]) } else { array([inner]) })
+    };
     assert_eq!(encode(nested(MAX_DEPTH)).len(), 2 * MAX_DEPTH);
     assert!(encode_error(nested(MAX_DEPTH + 1)).contains("max depth"));
 }
@@ -106,14 +120,18 @@ fn decodes_like_go() {
     assert_eq!(decode("[1,null,3]"), [array([1.0.into(), 3.0.into()])]);
     assert_eq!(decode("[null]"), [array([])]);
     assert_eq!(decode(" null "), [Value::Nil]);
-    assert_eq!(decode(r#"{"a":null,"b":[{}],"1":"x"}"#),
-        [table(&[("b", array([table(&[])])), ("1", "x".into())])]);
+    assert_eq!(
+        decode(r#"{"a":null,"b":[{}],"1":"x"}"#),
+        [table(&[("b", array([table(&[])])), ("1", "x".into())])]
+    );
     assert_eq!(decode(r#""\ud83d\ude00\ud800A\ud800\u0041\n\/""#), ["\u{1f600}\u{fffd}A\u{fffd}A\n/".into()]);
     assert_eq!(decode(b"\"a\xff\xfeb\""), ["a\u{fffd}\u{fffd}b".into()]);
     assert_eq!(decode("-1.5e3"), [(-1500.0).into()]);
     assert_eq!(call(super::decode, &mut Ctx::default(), &[5.0.into()]).unwrap(), [5.0.into()]);
-    assert_eq!(message(call(super::decode, &mut Ctx::default(), &[Value::Nil])),
-        "bad argument #1 to f (string expected, got nil)");
+    assert_eq!(
+        message(call(super::decode, &mut Ctx::default(), &[Value::Nil])),
+        "bad argument #1 to f (string expected, got nil)"
+    );
 }
 
 #[test]
@@ -165,8 +183,11 @@ fn expected(json: &serde_json::Value) -> Value {
         serde_json::Value::String(text) => text.as_str().into(),
         serde_json::Value::Array(items) => array(items.iter().filter(|item| !item.is_null()).map(expected)),
         serde_json::Value::Object(members) => Value::Table(
-            members.iter().filter(|(_, value)| !value.is_null())
-                .map(|(key, value)| (key.as_str().into(), expected(value))).collect(),
+            members
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key.as_str().into(), expected(value)))
+                .collect(),
         ),
     }
 }
@@ -179,11 +200,13 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         any::<i32>().prop_map(serde_json::Value::from),
         any::<String>().prop_map(serde_json::Value::from),
     ];
-    leaf.prop_recursive(5, 40, 6, |inner| prop_oneof![
-        prop::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::from),
-        prop::collection::btree_map(any::<String>(), inner, 0..6)
-            .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
-    ])
+    leaf.prop_recursive(5, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..6)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    })
 }
 
 /// No nulls and no empty objects: what survives both ways.

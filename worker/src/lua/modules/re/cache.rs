@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn what_compiles_to_too_much_is_refused() {
-        let Err(Fail::Here(text)) = Patterns::default().get(br"(\pL{1000}){1000}") else { panic!("must fail") };
+        let Err(Fail::Here(text)) = Patterns::default().get(br"(\pL{1000}){1000}") else {
+            panic!("must fail")
+        };
         assert!(text.starts_with("error parsing regexp: expression too large"), "{text}");
     }
 }

@@ -32,7 +32,8 @@ pub(super) fn template(
 fn reference(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let brace = text.first() == Some(&b'{');
     let text = &text[usize::from(brace)..];
-    let size = text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').unwrap_or(text.len());
+    let size =
+        text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').unwrap_or(text.len());
     let (name, behind) = text.split_at(size);
     if name.is_empty() {
         return None;
@@ -44,5 +45,8 @@ fn group(name: &[u8], names: &[Option<String>]) -> Option<usize> {
     if name.iter().all(u8::is_ascii_digit) && name.len() < 9 {
         return std::str::from_utf8(name).ok()?.parse().ok();
     }
-    names.iter().position(|known| known.as_ref().is_some_and(|known| known.as_bytes() == name)).map(|at| at + 1)
+    names
+        .iter()
+        .position(|known| known.as_ref().is_some_and(|known| known.as_bytes() == name))
+        .map(|at| at + 1)
 }

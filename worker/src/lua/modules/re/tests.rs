@@ -26,7 +26,10 @@ fn find_gives_the_bounds_of_the_groups() {
     assert_eq!(run(find, &["a.b.".into(), ".".into(), num(3), true.into()]), [num(4), num(4)]);
     assert_eq!(run(find, &["".into(), "".into()]), [num(1), num(0)]);
     assert_eq!(run(find, &["b".into(), "(a)?(b)".into()]), [Value::Nil]);
-    assert_eq!(run(find, &[Value::from(&b"\xff\xfe"[..]), Value::from(&b"\xfe"[..]), Value::Nil, true.into()]), [num(2), num(2)]);
+    assert_eq!(
+        run(find, &[Value::from(&b"\xff\xfe"[..]), Value::from(&b"\xfe"[..]), Value::Nil, true.into()]),
+        [num(2), num(2)]
+    );
     assert_eq!(run(find, &["xaba".into(), "(a)".into(), num(3)]), [num(4), num(4), "a".into()]);
 }
 

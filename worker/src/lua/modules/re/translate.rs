@@ -166,7 +166,9 @@ impl Translator<'_> {
         }
         match self.item {
             Item::None => Err(Error::new("missing argument to repetition operator", operator)),
-            Item::Repeat(before) => Err(Error::new("invalid nested repetition operator", self.scan.since(before))),
+            Item::Repeat(before) => {
+                Err(Error::new("invalid nested repetition operator", self.scan.since(before)))
+            }
             Item::Something => {
                 self.item = Item::Repeat(start);
                 Ok(())

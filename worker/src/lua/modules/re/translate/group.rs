@@ -53,7 +53,9 @@ impl Translator<'_> {
                     self.end_flags(self.scan.since(from), end);
                     return Ok(());
                 }
-                Some(_) => return Err(Error::new("invalid or unsupported Perl syntax", self.scan.since(start))),
+                Some(_) => {
+                    return Err(Error::new("invalid or unsupported Perl syntax", self.scan.since(start)));
+                }
                 None => return Err(Error::new("missing closing )", self.scan.text)),
             }
         }
@@ -76,7 +78,8 @@ impl Translator<'_> {
 fn unique(flags: &str) -> String {
     let (on, off) = flags.split_once('-').unwrap_or((flags, ""));
     let all = ['i', 'm', 's', 'U'];
-    let mut text: String = all.into_iter().filter(|flag| on.contains(*flag) && !off.contains(*flag)).collect();
+    let mut text: String =
+        all.into_iter().filter(|flag| on.contains(*flag) && !off.contains(*flag)).collect();
     let off: String = all.into_iter().filter(|flag| off.contains(*flag)).collect();
     if !off.is_empty() {
         text.push('-');

@@ -5,7 +5,9 @@ use super::{literal, pattern};
 
 fn matches(source: &str, text: &str) -> bool {
     let translated = pattern(source.as_bytes()).unwrap_or_else(|error| panic!("{error}")).regex;
-    Regex::new(&format!("^(?:{translated})$")).unwrap_or_else(|error| panic!("{error}")).is_match(text.as_bytes())
+    Regex::new(&format!("^(?:{translated})$"))
+        .unwrap_or_else(|error| panic!("{error}"))
+        .is_match(text.as_bytes())
 }
 
 #[test]
