@@ -2,7 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::catalog::{Catalog, Script, file};
-use crate::config::Config;
+use crate::config::{self, Config, Nats, Start};
 use crate::host::{self, Answer, Call, Powers};
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
@@ -62,7 +62,7 @@ impl Core {
     /// The longest that a script may take, waiting included.
     #[must_use]
     pub fn wall(&self, script: &Script) -> Duration {
-        let most = self.config().timeout;
+        let most = self.config().limits.wall;
         script.timeout.map_or(most, |own| own.min(most))
     }
 
@@ -70,8 +70,9 @@ impl Core {
     #[must_use]
     pub fn limits(&self, script: &Script) -> Limits {
         let config = self.config();
-        let memory = script.memory.map_or(config.memory, |own| own.min(config.memory));
-        Limits { memory, output: config.max_output, log: LOG_LIMIT, host_calls: HOST_CALLS }
+        let most = config.limits.memory;
+        let memory = script.memory.map_or(most, |own| own.min(most));
+        Limits { memory, output: config.limits.output, log: LOG_LIMIT, host_calls: HOST_CALLS }
     }
 }
 
@@ -167,7 +168,13 @@ impl StartError {
 /// Runs the server until it is told to stop. Gives the exit status.
 #[must_use]
 pub fn serve(config: Config) -> ExitCode {
-    telemetry::init(config.log);
+    telemetry::init(config.log.into());
+    if let Some(text) = config.unavailable() {
+        return fail(&StartError::Other(text.to_owned()));
+    }
+    for notice in config.notices() {
+        tracing::warn!("{notice}");
+    }
     prepare_process();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -208,7 +215,7 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
     let setup = Setup {
         version: msgscript_proto::VERSION,
         engine: Engine::Lua,
-        memory: config.memory,
+        memory: config.limits.memory,
         without: config.sandbox_without.clone(),
         landlock_abi: config.landlock_abi,
         uid: None,
@@ -283,11 +290,10 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
 /// Reads the scripts, each compiled in a worker first, and follows their changes from then on.
 async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
     let config = core.config();
-    let folders = file::Folders::new(&config.script, config.library.as_deref());
     let checking = core.clone();
     let check =
         async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
-    let store = file::FileStore::open(folders, core.catalog.clone(), check).await;
+    let store = file::FileStore::open(config.folders.clone(), core.catalog.clone(), check).await;
     let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
     tokio::task::spawn_local(store.follow());
     Ok(())
@@ -318,16 +324,16 @@ type Doors = Vec<LocalBoxFuture<'static, ()>>;
 
 async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Result<String, StartError> {
     let config = core.config();
-    let (door, address) = match &config.nats_url {
-        Some(url) => {
-            let client = connect(&config, url).await?;
+    let (door, address) = match &config.nats {
+        Nats::External { url, creds, ca } => {
+            let client = connect(url, creds.as_deref(), ca.as_deref()).await?;
             (Door::External(client), redacted(url))
         }
-        None => {
-            let listener = listen(&config.embedded_nats.to_string(), "the embedded NATS server").await?;
+        Nats::Embedded(address) => {
+            let listener = listen(&address.to_string(), "the embedded NATS server").await?;
             let address = listener.local_addr().map_err(|error| StartError::other("embedded NATS", error))?;
             let settings = hub::Settings {
-                max_payload: usize::try_from(config.max_payload).unwrap_or(usize::MAX),
+                max_payload: usize::try_from(config.limits.payload).unwrap_or(usize::MAX),
                 ..hub::Settings::default()
             };
             let hub = hub::Hub::new(settings);
@@ -361,29 +367,28 @@ async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Resul
     Ok(address)
 }
 
-async fn connect(config: &Config, url: &str) -> Result<async_nats::Client, StartError> {
+async fn connect(url: &str, creds: Option<&Path>, ca: Option<&Path>) -> Result<async_nats::Client, StartError> {
     let mut options = async_nats::ConnectOptions::new().name("msgscript-broker").retry_on_initial_connect();
-    if let Some(path) = &config.nats_creds {
-        options = options
-            .credentials_file(path)
-            .await
-            .map_err(|error| StartError::other(&format!("nats-creds {}", path.display()), error))?;
+    if let Some(path) = creds {
+        let read = options.credentials_file(path).await;
+        options = read.map_err(|error| StartError::other(&format!("nats-creds {}", path.display()), error))?;
     }
-    if let Some(path) = &config.nats_ca {
-        options = options.add_root_certificates(path.clone()).require_tls(true);
+    if let Some(path) = ca {
+        options = options.add_root_certificates(path.to_owned()).require_tls(true);
     }
     options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
-    options
-        .connect(url)
-        .await
-        .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
+    let servers: Vec<&str> = url.split(',').map(str::trim).collect();
+    options.connect(servers).await.map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
 }
 
-/// A URL without user and password.
-fn redacted(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    format!("{scheme}://{host}")
+/// URLs without user and password.
+fn redacted(urls: &str) -> String {
+    let one = |url: &str| {
+        let (scheme, rest) = url.trim().split_once("://").unwrap_or(("nats", url));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        format!("{scheme}://{host}")
+    };
+    urls.split(',').map(one).collect::<Vec<_>>().join(",")
 }
 
 async fn listen(address: &str, what: &str) -> Result<TcpListener, StartError> {
@@ -399,8 +404,8 @@ async fn open_http(
 ) -> Result<std::net::SocketAddr, StartError> {
     let config = core.config();
     let mut settings = http::HttpSettings::new(|text| units::parse_duration(text).ok());
-    settings.max_payload = usize::try_from(config.max_payload).unwrap_or(usize::MAX);
-    settings.admin_token = config.admin_token.clone().map(|token| token.into_bytes().into());
+    settings.max_payload = usize::try_from(config.limits.payload).unwrap_or(usize::MAX);
+    settings.admin_token = config.admin_token_file.as_deref().map(read_token).transpose()?;
     if let Some(admin) = &config.admin_bind {
         settings.pages = http::Pages::Elsewhere;
         let only = http::HttpSettings { pages: http::Pages::Only, ..settings.clone() };
@@ -409,10 +414,20 @@ async fn open_http(
         doors.push(serve_http(core, listener, only, stop));
     }
     let listener =
-        listen(&format!("{}", std::net::SocketAddr::new(config.bind, config.port)), "HTTP").await?;
+        listen(&config.http.to_string(), "HTTP").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
     doors.push(serve_http(core, listener, settings, stop));
     Ok(address)
+}
+
+/// The operator's token: the file's text without white space around it.
+fn read_token(path: &Path) -> Result<Rc<[u8]>, StartError> {
+    let what = format!("admin-token-file {}", path.display());
+    let text = std::fs::read(path).map_err(|error| StartError::other(&what, error))?;
+    match text.trim_ascii() {
+        [] => Err(StartError::other(&what, "the file is empty")),
+        token => Ok(token.into()),
+    }
 }
 
 fn serve_http(
@@ -443,13 +458,16 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
     }
 }
 
-/// Takes over what can change while running; an invalid configuration changes nothing.
+/// Takes over what can change while running (limits of runs, the form of replies); the rest needs a new
+/// start. An invalid configuration changes nothing.
 fn reload(core: &Core) {
-    match core.config().reloaded() {
-        Ok(config) => {
-            *core.config.borrow_mut() = Rc::new(config);
+    let env = |name: &str| std::env::var(name).ok();
+    match config::start(std::env::args_os(), &env) {
+        Ok(Start::Serve(config)) if config.unavailable().is_none() => {
+            *core.config.borrow_mut() = Rc::new(*config);
             tracing::info!("configuration reloaded");
         }
+        Ok(_) => tracing::error!("configuration not reloaded: it asks for what this version does not do"),
         Err(error) => tracing::error!(%error, "configuration not reloaded: the old one stays in force"),
     }
 }

@@ -43,7 +43,7 @@ pub struct Report {
 pub async fn doctor(options: Options) -> Result<Report, SpawnError> {
     let spawner = Spawner::start()?;
     let Options { worker_binary, without } = options;
-    let ground = Ground { spawner, worker_binary, landlock_abi: None, without };
+    let ground = Ground { spawner, worker_binary, landlock_abi: None, without, longest: row::GUARD };
     let mut report = Report { lines: machine(), held: true };
     for layer in Layer::ALL {
         report.note(layer_alone(&ground, layer).await);

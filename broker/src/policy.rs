@@ -65,9 +65,9 @@ pub fn admit(config: &Config, script: &Script, message: &Message) -> Result<(), 
         return Err(Refusal::new(Reason::Internal, text));
     }
     let size = message.payload.len() as u64;
-    if size > config.max_payload {
+    if size > config.limits.payload {
         let refusal = Refusal::new(Reason::TooLarge, "the payload is too large".to_owned());
-        return Err(Refusal { limit: print_size(config.max_payload), measured: print_size(size), ..refusal });
+        return Err(Refusal { limit: print_size(config.limits.payload), measured: print_size(size), ..refusal });
     }
     Ok(())
 }

@@ -6,12 +6,21 @@ pub mod modules;
 pub mod number;
 pub mod prelude;
 pub mod scratch;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod value;
+
+use std::collections::BTreeMap;
 
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Invoke, Level, Part};
 
+use modules::io::Streams;
+use modules::re::Patterns;
 use scratch::Scratch;
+
+/// The memory limit of a `Ctx` before its first run, in bytes: the contract's default.
+const DEFAULT_MEMORY: usize = 128 << 20;
 
 /// The way out: what a run may tell the broker or ask of it.
 pub trait Outside {
@@ -25,29 +34,63 @@ pub trait Outside {
     fn start(&mut self, invoke: &Invoke<'_>);
 }
 
-/// What one invocation owns on the Rust side.
+/// What one invocation owns on the Rust side. Emptied after each.
 pub struct Ctx {
     /// The scratch folder.
     pub scratch: Scratch,
+    /// What `io` keeps: current files, unfinished lines.
+    pub streams: Streams,
+    /// What `os.getenv` finds: the granted values, and what the script set.
+    pub env: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Compiled patterns of `re`. They depend on nothing but their text, so they are kept for the
+    /// tenant's next invocation.
+    pub patterns: Patterns,
+    /// The memory limit of the invocation, in bytes.
+    pub memory_limit: usize,
     /// The way out.
     pub outside: Box<dyn Outside>,
+    /// What was logged.
+    #[cfg(test)]
+    pub log_sink: Vec<(Level, Vec<u8>)>,
 }
 
 impl Ctx {
     /// A context whose way out is this.
     #[must_use]
     pub fn new(outside: Box<dyn Outside>) -> Ctx {
-        Ctx { scratch: Scratch::default(), outside }
-    }
-
-    /// Drops all that a run left.
-    pub fn reset(&mut self) {
-        self.scratch = Scratch::default();
+        Ctx {
+            scratch: Scratch::default(),
+            streams: Streams::default(),
+            env: BTreeMap::new(),
+            patterns: Patterns::default(),
+            memory_limit: DEFAULT_MEMORY,
+            outside,
+            #[cfg(test)]
+            log_sink: Vec::new(),
+        }
     }
 
     /// A run begins.
     pub fn start(&mut self, invoke: &Invoke<'_>) {
+        self.memory_limit = usize::try_from(invoke.limits.memory).unwrap_or(usize::MAX);
+        self.scratch.set_limit(self.memory_limit);
         self.outside.start(invoke);
+    }
+
+    /// Drops all that a run left.
+    pub fn reset(&mut self) {
+        if !self.scratch.is_untouched() {
+            self.scratch = Scratch::default();
+        }
+        self.streams = Streams::default();
+        self.env.clear();
+    }
+
+    /// Logs one line, any bytes, without its newline.
+    pub fn log(&mut self, level: Level, text: &[u8]) {
+        #[cfg(test)]
+        self.log_sink.push((level, text.to_vec()));
+        self.outside.log(level, text);
     }
 
     /// Asks the broker for a library; hands its parts over if there is one.
@@ -66,5 +109,12 @@ impl Ctx {
             HostReply::Done | HostReply::Bytes(_) => result = Err("unexpected reply".to_owned()),
         });
         result
+    }
+}
+
+#[cfg(test)]
+impl Default for Ctx {
+    fn default() -> Self {
+        Ctx::new(Box::new(testing::Nowhere))
     }
 }

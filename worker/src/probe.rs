@@ -22,6 +22,9 @@ const OWN_MEMORY: u64 = 64 << 20;
 /// What a piece of [`Probe::EatMemory`] takes, in bytes.
 const PIECE: usize = 1 << 20;
 
+/// Where [`Probe::EatMemory`] is sated, so that a jail without limits costs the machine half a gigabyte.
+const MOST_PIECES: usize = 512;
+
 /// Closes the jail and obeys until the broker closes its end. Gives the status to exit with.
 #[must_use]
 pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
@@ -124,15 +127,16 @@ fn jump_to_heap() -> i64 {
     0
 }
 
-/// Takes memory until it gets no more, and writes to every page of it.
+/// Takes memory until it gets no more, and writes to every page of it; gives how much it got.
 fn eat_memory() -> i64 {
     let mut pieces: Vec<Vec<u8>> = Vec::new();
-    loop {
+    while pieces.len() < MOST_PIECES {
         let mut piece = Vec::new();
         if piece.try_reserve_exact(PIECE).is_err() {
-            return (pieces.len() * PIECE) as i64;
+            break;
         }
         piece.resize(PIECE, 1);
         pieces.push(black_box(piece));
     }
+    (pieces.len() * PIECE) as i64
 }

@@ -263,6 +263,7 @@ impl Vm {
             ffi::lua_pcall(state, 0, 1, 2)
         };
         self.host.invoke = std::ptr::null();
+        self.host.ctx.finish_lines();
         if let Some((_, places)) = self.scripts.get_mut(&invoke.script) {
             std::mem::swap(places, &mut self.host.places);
         }

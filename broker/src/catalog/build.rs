@@ -53,6 +53,15 @@ impl Source {
         problems
     }
 
+    /// The same, and what is wrong with the libraries it requires.
+    pub(crate) fn all_problems(&self, is_script: bool, libraries: &Libraries) -> Vec<Problem> {
+        let mut problems = self.problems(is_script);
+        if problems.iter().all(|problem| !problem.rejects) {
+            problems.extend(self.script(0, libraries).err());
+        }
+        problems
+    }
+
     fn problem(&self, line: Option<usize>, text: &str) -> Problem {
         Problem { file: self.part.name.clone(), line, text: text.to_owned(), rejects: true }
     }

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::build::Source;
+use super::library::Libraries;
 use super::versions::{Text, Versions};
 use super::{Catalog, Problem, Script, Snapshot};
 use scan::{Folder, Known, scan};
@@ -57,12 +59,26 @@ impl Folders {
     }
 }
 
-/// The text of one script's or library's file.
+/// Reads folders once, without a compiler: for a look at them.
 ///
 /// # Errors
-/// When it is no regular file, larger than 4 MiB, or cannot be read.
-pub fn read_text(path: &Path) -> std::io::Result<Vec<u8>> {
-    scan::read(path).map(|(text, _)| text)
+/// When a folder is not there or cannot be read.
+pub async fn load(folders: &Folders) -> Result<Snapshot, StoreError> {
+    folders.check()?;
+    let mut contents = Contents::default();
+    let found = contents.scan(folders);
+    contents.take(found());
+    Ok(contents.settle(&async |_: &Rc<Script>| Ok(())).await)
+}
+
+/// What a store would say of one file with these libraries, without a compiler.
+#[must_use]
+pub fn check_file(path: &Path, is_library: bool, libraries: &Libraries) -> Vec<Problem> {
+    let name = path.display().to_string();
+    match scan::read(path) {
+        Ok((text, _)) => Source::new(&name, &text).all_problems(!is_library, libraries),
+        Err(error) => vec![Problem { file: name.into(), line: None, text: error.to_string(), rejects: true }],
+    }
 }
 
 /// Why there is no store.
@@ -90,36 +106,81 @@ pub struct FileStore<C> {
     catalog: Catalog,
     check: C,
     watch: Watch,
+    contents: Contents,
+}
+
+/// What is known of the folders.
+#[derive(Default)]
+struct Contents {
     versions: Versions,
     scripts: Known,
     libraries: Known,
+    /// What is wrong with the folders themselves.
+    notes: Vec<Problem>,
+}
+
+impl Contents {
+    /// A function that finds what the folders hold now. It blocks.
+    fn scan(&self, folders: &Folders) -> impl FnOnce() -> Found + Send + use<> {
+        let folders = folders.clone();
+        let (scripts, libraries) = (self.scripts.clone(), self.libraries.clone());
+        move || Found {
+            scripts: scan(&folders.scripts, Some(&folders.libraries), true, &scripts),
+            libraries: scan(&folders.libraries, None, false, &libraries),
+            may_lack_libraries: folders.may_lack_libraries(),
+        }
+    }
+
+    /// Takes in what was found.
+    fn take(&mut self, found: Found) {
+        self.notes = notes(&found.scripts);
+        if !found.may_lack_libraries {
+            self.notes.extend(notes(&found.libraries));
+        }
+        for (name, change) in changes(&mut self.scripts, found.scripts) {
+            match change {
+                Some(text) => self.versions.put_script(&name, text),
+                None => self.versions.remove_script(&name),
+            }
+        }
+        for (name, change) in changes(&mut self.libraries, found.libraries) {
+            let name = name.strip_suffix(".lua").unwrap_or(&name);
+            match change {
+                Some(text) => self.versions.put_library(name, text),
+                None => self.versions.remove_library(name),
+            }
+        }
+    }
+
+    /// What is to be in service of it.
+    async fn settle(&mut self, check: &impl AsyncFn(&Rc<Script>) -> Result<(), String>) -> Snapshot {
+        self.versions.build(check).await;
+        let mut snapshot = self.versions.snapshot();
+        snapshot.problems.splice(0..0, self.notes.iter().cloned());
+        snapshot
+    }
+}
+
+/// What a look at the folders gave.
+struct Found {
+    scripts: Folder,
+    libraries: Folder,
+    /// Whether there is no folder of libraries, and need not be.
+    may_lack_libraries: bool,
 }
 
 impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
-    /// Reads the folders and puts what is there in service in `catalog`.
+    /// Reads the folders and puts what is there in service.
     ///
     /// # Errors
     /// When a folder is not there or cannot be read. Bad files are no error: see [`Snapshot::problems`].
     pub async fn open(folders: Folders, catalog: Catalog, check: C) -> Result<Self, StoreError> {
         folders.check()?;
         let watch = Watch::new(vec![folders.scripts.clone(), folders.libraries.clone()]);
-        let mut store = FileStore {
-            folders,
-            catalog,
-            check,
-            watch,
-            versions: Versions::default(),
-            scripts: Known::new(),
-            libraries: Known::new(),
-        };
+        let contents = Contents::default();
+        let mut store = FileStore { folders, catalog, check, watch, contents };
         store.refresh().await;
         Ok(store)
-    }
-
-    /// What is in service.
-    #[must_use]
-    pub fn catalog(&self) -> Catalog {
-        self.catalog.clone()
     }
 
     /// Follows the folders for ever: a change is in service within a second. Drop it to stop.
@@ -132,48 +193,13 @@ impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
 
     /// Reads again what changed, and puts it in service if anything did.
     pub async fn refresh(&mut self) {
-        let Some((scripts, libraries)) = self.scan().await else { return };
-        let mut notes = notes(&scripts);
-        notes.extend(self.library_notes(&libraries));
-        for change in changes(&mut self.scripts, scripts) {
-            match change {
-                (name, Some(text)) => self.versions.put_script(&name, text),
-                (name, None) => self.versions.remove_script(&name),
-            }
+        // On a thread of its own: file systems may block.
+        match tokio::task::spawn_blocking(self.contents.scan(&self.folders)).await {
+            Ok(found) => self.contents.take(found),
+            Err(error) => return tracing::error!(%error, "reading the script folder failed"),
         }
-        for (name, change) in changes(&mut self.libraries, libraries) {
-            let name = name.strip_suffix(".lua").unwrap_or(&name);
-            match change {
-                Some(text) => self.versions.put_library(name, text),
-                None => self.versions.remove_library(name),
-            }
-        }
-        self.versions.build(&self.check).await;
-        let mut snapshot = self.versions.snapshot();
-        snapshot.problems.splice(0..0, notes);
+        let snapshot = self.contents.settle(&self.check).await;
         self.publish(snapshot);
-    }
-
-    /// The state of both folders; none if reading them failed as a whole.
-    async fn scan(&self) -> Option<(Folder, Folder)> {
-        let folders = self.folders.clone();
-        let (scripts, libraries) = (self.scripts.clone(), self.libraries.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            let found = scan(&folders.scripts, Some(&folders.libraries), true, &scripts);
-            (found, scan(&folders.libraries, None, false, &libraries))
-        });
-        match read.await {
-            Ok(found) => Some(found),
-            Err(error) => {
-                tracing::error!(%error, "reading the script folder failed");
-                None
-            }
-        }
-    }
-
-    /// What is wrong with the folder of libraries; it need not be there if it is the usual one.
-    fn library_notes(&self, folder: &Folder) -> Vec<Problem> {
-        if self.folders.may_lack_libraries() { Vec::new() } else { notes(folder) }
     }
 
     /// Puts this in service if it differs from what is, and tells of what is newly wrong.

@@ -1,8 +1,8 @@
 //! The escape table: every act that a worker under foreign control could try, and what must come of it.
 //!
-//! Pure data. It names system calls by itself instead of sharing the worker's table, so that a mistake
-//! there shows here. Every act is harmless where it gets through: it asks with signal 0, magic 0 or
-//! empty arguments.
+//! Data only. It names system calls by itself instead of sharing the worker's table, so that a mistake
+//! there shows here. Acts are harmless where they get through: they ask with signal 0, magic 0 or empty
+//! arguments, and a row says what it could leave behind.
 
 use msgscript_proto::sandbox::{Probe, ProbeArg};
 use nix::sys::signal::Signal;

@@ -91,8 +91,7 @@ impl Prisoner {
     async fn greeting(&mut self, setup: &Setup) -> Result<Report, PrisonerError> {
         let received = timeout(GREETING, self.recv()).await;
         let Ok(Some(bytes)) = received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) else {
-            let _ = self.child.kill();
-            return Err(PrisonerError::Silent(format!("{:?}", self.ended()?)));
+            return Err(PrisonerError::Silent(format!("{:?}", self.kill()?)));
         };
         match codec::decode(&bytes) {
             Ok(ToBroker::Ready { version, report }) => {
@@ -125,22 +124,18 @@ impl Prisoner {
                 Ok(ToBroker::Probed { result }) => Ok(Seen::Returned(result)),
                 other => Err(PrisonerError::Silent(format!("{other:?}"))),
             },
-            Ok(Ok(None)) => Ok(self.ended()?),
+            Ok(Ok(None)) => Ok(self.kill()?),
             Ok(Err(error)) => Err(error.into()),
         }
     }
 
-    /// Kills it; gives how it ended.
+    /// Kills it; gives how it ended. A process that is ending already keeps its own reason, so this is
+    /// right behind the end of the socket too, where waiting is not: an empty packet looks the same.
     ///
     /// # Errors
     /// When the kernel does not say.
     pub fn kill(&mut self) -> io::Result<Seen> {
         self.child.kill()?;
-        self.ended()
-    }
-
-    /// How it ended, once its socket has: the process is a matter of microseconds then.
-    fn ended(&mut self) -> io::Result<Seen> {
         let status = self.child.wait()?;
         Ok(match (status.signal(), status.code()) {
             (Some(signal), _) => Seen::Killed(signal),

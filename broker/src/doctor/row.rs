@@ -21,7 +21,7 @@ use crate::pool::spawn::{SpawnPlan, Spawner};
 const AT_A_TIME: usize = 4;
 
 /// The longest an act may take that is not expected to go on for ever: a generous guard.
-const GUARD: Duration = Duration::from_secs(20);
+pub const GUARD: Duration = Duration::from_secs(20);
 
 /// How long an act is watched that is expected to go on for ever.
 const FOREVER: Duration = Duration::from_millis(100);
@@ -42,13 +42,15 @@ pub struct Row {
     pub from_abi: u8,
     /// The acts, each in a worker of its own.
     pub cases: Vec<Case>,
+    /// What an act leaves behind if it gets through; removed after the row.
+    pub leaves: Option<PathBuf>,
 }
 
 impl Row {
     /// A row that no layer is left out of.
     #[must_use]
     pub fn of_all_layers(id: &'static str, title: &'static str, cases: Vec<Case>) -> Row {
-        Row { id, title, without: Vec::new(), from_abi: 0, cases }
+        Row { id, title, without: Vec::new(), from_abi: 0, cases, leaves: None }
     }
 }
 
@@ -110,6 +112,8 @@ pub struct Ground {
     pub landlock_abi: Option<u8>,
     /// Layers that are left out of every row, besides its own.
     pub without: Vec<Layer>,
+    /// The longest an act may take that is not expected to go on for ever ([`GUARD`]).
+    pub longest: Duration,
 }
 
 impl Ground {
@@ -182,6 +186,10 @@ pub async fn run_row(ground: &Ground, landlock_abi: u8, row: &Row) -> RowResult 
         .filter_map(|failure| async { failure })
         .collect()
         .await;
+    if let Some(path) = &row.leaves {
+        // Whichever of the two it is; neither where the row holds.
+        let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir(path));
+    }
     RowResult { id: row.id, title: row.title, tried: cases.len(), failures }
 }
 
@@ -196,7 +204,7 @@ async fn run_case(ground: &Ground, without: &[Layer], case: &Case) -> Option<Fai
 
 async fn try_case(ground: &Ground, without: &[Layer], case: &Case) -> Result<Seen, PrisonerError> {
     let mut prisoner = Prisoner::start(&ground.spawner, ground.plan(without)).await?;
-    let longest = if case.expect == Expect::NeverEnds { FOREVER } else { GUARD };
+    let longest = if case.expect == Expect::NeverEnds { FOREVER } else { ground.longest };
     let mut seen = Seen::Returned(0);
     for step in &case.steps {
         seen = prisoner.act(step, longest).await?;

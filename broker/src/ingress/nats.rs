@@ -257,7 +257,7 @@ async fn serve_raw(sender: &Sender, incoming: Incoming, scripts: Vec<Rc<Script>>
         headers: incoming.headers,
         arrived: Instant::now(),
     };
-    if sender.app.config().nats_reply_envelope {
+    if sender.app.config().nats_reply == crate::config::value::NatsReply::Envelope {
         let endings = run_all(&sender.app, &message, &scripts).await;
         return sender.envelope(&endings, None).await;
     }

@@ -187,7 +187,6 @@ impl Drive {
     fn receive(&mut self, buffer: &mut [u8]) -> bool {
         for _ in 0..TURN {
             match self.worker.receive(buffer) {
-                Ok(0) => return false,
                 Ok(size) => {
                     if let Err(violation) = self.packet(&buffer[..size]) {
                         self.violation(violation);

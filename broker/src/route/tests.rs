@@ -11,7 +11,7 @@ fn index(scripts: &[(&str, &str)]) -> Index {
     Index::new(scripts.iter().map(|(subject, name)| script(subject, name)).collect())
 }
 
-fn names<'a>(scripts: &'a [Rc<Script>]) -> Vec<(&'a str, &'a str)> {
+fn names(scripts: &[Rc<Script>]) -> Vec<(&str, &str)> {
     scripts.iter().map(|script| (&*script.subject, &*script.name)).collect()
 }
 

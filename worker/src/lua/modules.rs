@@ -1,9 +1,17 @@
-//! The built-in modules by name.
+//! The built-in modules by name, and the functions behind the base environment.
 
-use super::value::Module;
+pub mod base;
+pub mod io;
+pub mod json;
+pub mod nats;
+pub mod os;
+pub mod re;
+
+use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
-pub const ALL: &[Module] = &[];
+pub const ALL: &[Module] = &[json::MODULE, nats::MODULE, re::MODULE];
 
-/// Functions of the base environment, for the prelude.
-pub const BASE: &[(&str, super::value::HostFn)] = &[];
+/// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
+/// stands behind the last dot.
+pub const BASE: &[&[(&str, HostFn)]] = &[base::FUNCTIONS, io::FUNCTIONS, os::FUNCTIONS];

@@ -406,6 +406,11 @@ impl Ret {
         self.bytes.clear();
     }
 
+    /// Forgets what was added since that [`position`](Ret::position).
+    pub fn truncate(&mut self, position: usize) {
+        self.bytes.truncate(position);
+    }
+
     /// How many bytes it holds.
     #[must_use]
     pub fn position(&self) -> usize {

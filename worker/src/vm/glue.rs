@@ -125,8 +125,8 @@ impl Host {
 
 /// All host functions: those of the base environment first, then each module's.
 fn all_functions() -> Vec<(&'static str, HostFn)> {
-    let modules = modules::ALL.iter().flat_map(|module| module.functions);
-    modules::BASE.iter().chain(modules).copied().collect()
+    let modules = modules::ALL.iter().map(|module| module.functions);
+    modules::BASE.iter().copied().chain(modules).flatten().copied().collect()
 }
 
 /// Spreads addresses; they are no secret to the script that a table is for.
@@ -723,19 +723,18 @@ unsafe fn push_handle(state: *mut lua_State, handle: Handle) {
     }
 }
 
-/// Pushes the metatable of a kind of handle; the prelude fills it.
+/// Pushes the metatable of a kind of handle, which the prelude has put into `host.kinds`.
 unsafe fn push_metatable(state: *mut lua_State, kind: Kind) {
     // SAFETY: below a protected call.
     unsafe {
-        ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, kind as c_int + 1000);
-        if ffi::lua_type(state, -1) == ffi::LUA_TNIL {
-            ffi::lua_pop(state, 1);
-            ffi::lua_createtable(state, 0, 0);
-            ffi::lua_pushvalue(state, -1);
-            ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, kind as c_int + 1000);
-        }
+        ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, KINDS);
+        ffi::lua_rawgeti_(state, -1, kind as c_int);
+        ffi::lua_remove(state, -2);
     }
 }
+
+/// Where the registry keeps the table `host.kinds`.
+const KINDS: c_int = 1000;
 
 // === the base environment ===
 
@@ -745,8 +744,9 @@ pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
     // SAFETY: called by LuaJIT; argument 1 is the pointer given to `lua_cpcall`.
     unsafe {
         let jit = !ffi::lua_touserdata(state, 1).is_null();
-        let libraries: [(ffi::lua_CFunction, &CStr); 6] = [
+        let libraries: [(ffi::lua_CFunction, &CStr); 7] = [
             (ffi::luaopen_base, c""),
+            (ffi::luaopen_package, c"package"),
             (ffi::luaopen_table, c"table"),
             (ffi::luaopen_string, c"string"),
             (ffi::luaopen_math, c"math"),
@@ -774,19 +774,22 @@ unsafe fn push_host_table(state: *mut lua_State) {
     // SAFETY: below `build`.
     unsafe {
         ffi::lua_createtable(state, 0, 64);
-        let natives: [(ffi::lua_CFunction, &CStr); 6] = [
+        let natives: [(ffi::lua_CFunction, &CStr); 5] = [
             (host_id, c"id"),
             (host_place, c"place"),
             (host_module, c"module"),
             (host_library, c"library"),
             (host_chunk, c"chunk"),
-            (host_metatable, c"metatable"),
         ];
         for (function, name) in natives {
             ffi::lua_pushcclosure(state, function, 0);
             ffi::lua_setfield(state, -2, name.as_ptr());
         }
-        for (number, (name, _)) in modules::BASE.iter().enumerate() {
+        ffi::lua_createtable(state, 0, 0);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, KINDS);
+        ffi::lua_setfield(state, -2, c"kinds".as_ptr());
+        for (number, (name, _)) in modules::BASE.iter().copied().flatten().enumerate() {
             push_str(state, name.as_bytes());
             push_function(state, number);
             ffi::lua_rawset(state, -3);
@@ -841,7 +844,7 @@ unsafe extern "C-unwind" fn host_module(state: *mut lua_State) -> c_int {
     // SAFETY: called by LuaJIT.
     unsafe {
         let name = str_at(state, 1).unwrap_or(b"");
-        let mut number = modules::BASE.len();
+        let mut number = modules::BASE.iter().map(|functions| functions.len()).sum();
         for module in modules::ALL {
             if module.name.as_bytes() != name {
                 number += module.functions.len();
@@ -910,20 +913,6 @@ unsafe extern "C-unwind" fn host_chunk(state: *mut lua_State) -> c_int {
         let name = str_at(state, 1).unwrap_or(b"");
         match prelude::LAZY.iter().find(|(known, _)| known.as_bytes() == name) {
             Some((name, source)) => load_internal(state, name, source),
-            None => ffi::lua_pushnil(state),
-        }
-        1
-    }
-}
-
-/// `host.metatable(kind)`: the metatable of a kind of handle.
-unsafe extern "C-unwind" fn host_metatable(state: *mut lua_State) -> c_int {
-    // SAFETY: called by LuaJIT.
-    unsafe {
-        let wanted = ffi::lua_tonumber(state, 1);
-        let kind = Kind::ALL.into_iter().find(|kind| f64::from(*kind as u32) == wanted);
-        match kind {
-            Some(kind) => push_metatable(state, kind),
             None => ffi::lua_pushnil(state),
         }
         1

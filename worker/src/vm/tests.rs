@@ -1,26 +1,15 @@
 //! The engine alone: runs are equal to first runs, whatever ran before.
 
-use msgscript_proto::host::{HostCall, HostReply};
-use msgscript_proto::message::{Entry, Invoke, Level, Limits, Load, Part};
+use msgscript_proto::message::{Entry, Invoke, Limits, Load, Part};
 
 use super::{Ended, Vm};
-use crate::lua::{Ctx, Outside};
-
-struct Nowhere;
-
-impl Outside for Nowhere {
-    fn log(&mut self, _: Level, _: &[u8]) {}
-    fn call(&mut self, _: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>)) {
-        reply(HostReply::NotFound);
-    }
-    fn start(&mut self, _: &Invoke<'_>) {}
-}
+use crate::lua::Ctx;
 
 fn vm(jit: bool) -> Vm {
     fn exhausted(used: u64) -> ! {
         panic!("hard limit at {used}")
     }
-    Vm::new(64 << 20, jit, Ctx::new(Box::new(Nowhere)), exhausted).unwrap()
+    Vm::new(64 << 20, jit, Ctx::default(), exhausted).unwrap()
 }
 
 fn load(vm: &mut Vm, script: u64, text: &str) {

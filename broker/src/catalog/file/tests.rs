@@ -284,7 +284,7 @@ fn unreadable_files_keep_their_last_good_version() {
             it.remove("a.lua");
             it.write("a.lua", &text("a", ""));
             let path = it.root.path().join("a.lua");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
             it.within_a_second("problem", |it| it.problems().len() == 1).await;
             assert!(it.script("a").is_some());
         }

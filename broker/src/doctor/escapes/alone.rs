@@ -1,5 +1,8 @@
 //! A01 to A08: what each layer holds when others are left out.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use msgscript_proto::sandbox::{Layer, Probe};
 use nix::errno::Errno;
 
@@ -25,8 +28,16 @@ fn fails(name: &str, errors: &'static [Errno], steps: Vec<Probe>) -> Case {
     case(name, steps, Expect::Fails(errors))
 }
 
+/// A name that no other run of the table uses.
+fn new_path() -> PathBuf {
+    static TABLES: AtomicU32 = AtomicU32::new(0);
+    let table = TABLES.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(format!("/tmp/msgscript-escape-{}-{table}", std::process::id()))
+}
+
 fn files() -> Row {
-    const NEW: &[u8] = b"/tmp/msgscript-escape\0";
+    let leaves = new_path();
+    let new = [leaves.as_os_str().as_encoded_bytes(), b"\0"].concat();
     let here = n(libc::AT_FDCWD);
     let open = |name, path, flags| {
         fails(name, DENIED, vec![call(libc::SYS_openat, &[here, P(path), n(flags), N(0o600)])])
@@ -36,14 +47,14 @@ fn files() -> Row {
         open("read", b"/etc/passwd\0", libc::O_RDONLY),
         open("read a folder", b"/\0", libc::O_RDONLY),
         open("write", b"/dev/null\0", libc::O_WRONLY),
-        open("create", NEW, libc::O_CREAT | libc::O_WRONLY),
+        open("create", &new, libc::O_CREAT | libc::O_WRONLY),
         open("own memory", b"/proc/self/maps\0", libc::O_RDONLY),
-        make("folder", libc::SYS_mkdirat, &[here, P(NEW), N(0o700)]),
-        make("fifo", libc::SYS_mknodat, &[here, P(NEW), N(u64::from(libc::S_IFIFO | 0o600)), N(0)]),
-        make("link", libc::SYS_symlinkat, &[P(b"/etc/passwd\0"), here, P(NEW)]),
+        make("folder", libc::SYS_mkdirat, &[here, P(&new), N(0o700)]),
+        make("fifo", libc::SYS_mknodat, &[here, P(&new), N(u64::from(libc::S_IFIFO | 0o600)), N(0)]),
+        make("link", libc::SYS_symlinkat, &[P(b"/etc/passwd\0"), here, P(&new)]),
         make("exec", libc::SYS_execve, &[P(b"/bin/true\0"), N(0), N(0)]),
     ];
-    Row { from_abi: 1, ..row("A01", "Landlock alone: files", &[Layer::Rlimits], cases) }
+    Row { from_abi: 1, leaves: Some(leaves), ..row("A01", "Landlock alone: files", &[Layer::Rlimits], cases) }
 }
 
 fn network() -> Row {

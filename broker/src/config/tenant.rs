@@ -1,0 +1,249 @@
+//! Tenants, secrets and databases: the tables of the configuration file, checked.
+//!
+//! Takes the file's tables, gives values that hold together. Pure.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use super::file::{self, File};
+use super::value::{Isolation, Name, Parsed, Size, Span};
+use super::{ConfigError, Limits, MAX_SIZE, bad};
+use crate::invocation::DEFAULT_TENANT;
+use crate::policy::grant::{EnvName, FileScope, Origin};
+use crate::route::overlap;
+
+/// A named tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    /// Its name, unique.
+    pub name: String,
+    /// The subjects that are its own; those of two tenants do not overlap.
+    pub subjects: Vec<String>,
+    /// Its folder, below the folder of scripts.
+    pub scripts: PathBuf,
+    /// What one worker may serve.
+    pub isolation: Isolation,
+    /// Whether its scripts may ask for LuaJIT's compiler.
+    pub jit: bool,
+    /// What its scripts may use.
+    pub limits: TenantLimits,
+    /// What its scripts may do.
+    pub grants: TenantGrants,
+}
+
+/// What a tenant's scripts may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantLimits {
+    /// Of one run; the broker's own where the tenant says nothing, and never more.
+    pub run: Limits,
+    /// CPU time of one run.
+    pub cpu: Option<Duration>,
+    /// Runs at a time; `None`: no limit but the number of workers.
+    pub concurrency: Option<u32>,
+    /// Invocations that may wait.
+    pub queue: usize,
+    /// Invocations a second; `None`: no limit.
+    pub rate: Option<u32>,
+    /// Host calls of one run; `None`: the broker's own.
+    pub host_calls: Option<u32>,
+}
+
+/// What a tenant's scripts may do: nothing unless listed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TenantGrants {
+    /// Where HTTP requests may go.
+    pub http: Vec<Origin>,
+    /// Subject patterns that may be published to.
+    pub nats: Vec<String>,
+    /// Prefixes of etcd keys, not empty.
+    pub etcd: Vec<String>,
+    /// Environment variables that may be read.
+    pub env: Vec<EnvName>,
+    /// Databases, each of which exists.
+    pub sql: Vec<String>,
+    /// Patterns of container images.
+    pub images: Vec<String>,
+    /// Folders and files of the host.
+    pub files: Vec<FileScope>,
+    /// Secrets, each of which exists.
+    pub secrets: Vec<String>,
+}
+
+/// Where a secret text comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// An environment variable of the broker.
+    Env(EnvName),
+    /// The configuration file itself.
+    Text(String),
+}
+
+/// A secret for outgoing header values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Where its text is.
+    pub source: Source,
+    /// The hosts it may be sent to; at least one.
+    pub hosts: Vec<String>,
+}
+
+/// The tables of the file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tables {
+    /// Tenants, as listed.
+    pub tenants: Vec<Tenant>,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// URLs of databases by name.
+    pub databases: BTreeMap<String, Source>,
+}
+
+impl Tables {
+    /// Checks the tables. `own` and `queue` are the broker's own limits.
+    pub(super) fn check(file: File, own: &Limits, queue: usize) -> Result<Tables, ConfigError> {
+        let mut tables = Tables::default();
+        for (name, raw) in file.secret {
+            let place = format!("secret.{name}");
+            check_name(&place, &name)?;
+            if raw.hosts.is_empty() || raw.hosts.iter().any(String::is_empty) {
+                return Err(bad(&place, "`hosts` must name the hosts that may get it"));
+            }
+            let source = source(&place, raw.file, raw.env, None)?;
+            tables.secrets.insert(name, Secret { source, hosts: raw.hosts });
+        }
+        for (name, raw) in file.database {
+            let place = format!("database.{name}");
+            check_name(&place, &name)?;
+            tables.databases.insert(name, source(&place, raw.file, raw.env, raw.url)?);
+        }
+        for raw in file.tenant {
+            let tenant = tables.tenant(raw, own, queue)?;
+            tables.tenants.push(tenant);
+        }
+        Ok(tables)
+    }
+
+    fn tenant(&self, raw: file::Tenant, own: &Limits, queue: usize) -> Result<Tenant, ConfigError> {
+        let name = raw.name.0.0;
+        let place = format!("tenant `{name}`");
+        if name == DEFAULT_TENANT {
+            return Err(bad(&place, "this tenant has all that no other claims; give it powers with `allow`"));
+        }
+        if self.tenants.iter().any(|other| other.name == name) {
+            return Err(bad(&place, "there are two of this name"));
+        }
+        if raw.subjects.is_empty() {
+            return Err(bad(&place, "`subjects` is empty"));
+        }
+        let subjects: Vec<String> = raw.subjects.into_iter().map(|subject| subject.0.0).collect();
+        for other in &self.tenants {
+            let both = |one: &String| other.subjects.iter().any(|other| overlap(one, other));
+            if let Some(subject) = subjects.iter().find(|subject| both(subject)) {
+                return Err(bad(
+                    &place,
+                    &format!("`{subject}` overlaps a subject of tenant `{}`", other.name),
+                ));
+            }
+        }
+        Ok(Tenant {
+            subjects,
+            scripts: folder(&place, raw.scripts)?,
+            isolation: raw.isolation.unwrap_or(Isolation::Tenant),
+            jit: raw.jit,
+            limits: limits(&place, &raw.limits, own, queue)?,
+            grants: self.grants(&place, raw.grants)?,
+            name,
+        })
+    }
+
+    fn grants(&self, place: &str, raw: file::Grants) -> Result<TenantGrants, ConfigError> {
+        if let Some(name) = raw.sql.iter().find(|name| !self.databases.contains_key(*name)) {
+            return Err(bad(place, &format!("there is no [database.{name}]")));
+        }
+        if let Some(name) = raw.secrets.iter().find(|name| !self.secrets.contains_key(*name)) {
+            return Err(bad(place, &format!("there is no [secret.{name}]")));
+        }
+        if raw.etcd.iter().any(String::is_empty) {
+            return Err(bad(place, "an empty prefix in `etcd` would be every key"));
+        }
+        if raw.images.iter().any(String::is_empty) {
+            return Err(bad(place, "an empty image in `images`"));
+        }
+        Ok(TenantGrants {
+            http: all(raw.http),
+            nats: raw.nats.into_iter().map(|pattern| pattern.0.0).collect(),
+            etcd: raw.etcd,
+            env: all(raw.env),
+            sql: raw.sql,
+            images: raw.images,
+            files: all(raw.files),
+            secrets: raw.secrets,
+        })
+    }
+}
+
+fn all<T>(list: Vec<Parsed<T>>) -> Vec<T> {
+    list.into_iter().map(|it| it.0).collect()
+}
+
+fn check_name(place: &str, name: &str) -> Result<(), ConfigError> {
+    name.parse::<Name>().map(|_| ()).map_err(|error| bad(place, &error.to_string()))
+}
+
+/// The one source that is given.
+fn source(
+    place: &str,
+    file: Option<PathBuf>,
+    env: Option<Parsed<EnvName>>,
+    text: Option<String>,
+) -> Result<Source, ConfigError> {
+    match (file, env, text) {
+        (Some(file), None, None) => Ok(Source::File(file)),
+        (None, Some(env), None) => Ok(Source::Env(env.0)),
+        (None, None, Some(text)) => Ok(Source::Text(text)),
+        _ => Err(bad(place, "give exactly one place where its text is, such as `file` or `env`")),
+    }
+}
+
+/// A folder below the folder of scripts.
+fn folder(place: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    let plain = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+    if plain(&path) && path.components().next().is_some() {
+        Ok(path)
+    } else {
+        Err(bad(place, "`scripts` must be a folder below the folder of scripts, without `..`"))
+    }
+}
+
+fn limits(place: &str, raw: &file::Limits, own: &Limits, queue: usize) -> Result<TenantLimits, ConfigError> {
+    let span = |key: &str, value: &Option<Parsed<Span>>| match value {
+        Some(Parsed(Span(Duration::ZERO))) => Err(bad(place, &format!("`{key}` must be more than zero"))),
+        value => Ok(value.as_ref().map(|value| value.0.0)),
+    };
+    let size = |key: &str, value: &Option<Parsed<Size>>, own: u64| match value {
+        None => Ok(own),
+        Some(Parsed(Size(0))) => Err(bad(place, &format!("`{key}` must be more than zero"))),
+        Some(Parsed(Size(size))) => Ok((*size).min(own)),
+    };
+    let count = |key: &str, value: Option<u32>| match value {
+        Some(0) => Err(bad(place, &format!("`{key}` must be more than zero"))),
+        value => Ok(value),
+    };
+    let run = Limits {
+        wall: span("wall", &raw.wall)?.map_or(own.wall, |wall| wall.min(own.wall)),
+        memory: size("memory", &raw.memory, own.memory)?,
+        output: size("output", &raw.output, own.output.min(MAX_SIZE))?,
+        payload: size("payload", &raw.payload, own.payload.min(MAX_SIZE))?,
+    };
+    Ok(TenantLimits {
+        run,
+        cpu: span("cpu", &raw.cpu)?,
+        concurrency: count("concurrency", raw.concurrency)?,
+        queue: count("queue", raw.queue)?.map_or(queue, |own| usize::try_from(own).unwrap_or(queue)),
+        rate: count("rate", raw.rate)?,
+        host_calls: count("host_calls", raw.host_calls)?,
+    })
+}

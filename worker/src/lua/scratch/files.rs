@@ -1,0 +1,123 @@
+//! The open files of a scratch folder.
+//!
+//! Numbers are never used twice, so that a number kept past its file's end means nothing.
+
+use std::collections::BTreeMap;
+
+use super::{Budget, Reason};
+
+/// How many files may be open at once.
+pub const MAX_OPEN: usize = 256;
+
+/// What an open file costs, in bytes, besides its path.
+const COST: usize = 128;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// It may be read.
+    pub read: bool,
+    /// It may be written.
+    pub write: bool,
+    /// Each write goes to the end.
+    pub append: bool,
+    /// It is made if it is missing.
+    pub create: bool,
+    /// It is emptied.
+    pub truncate: bool,
+}
+
+impl Mode {
+    /// `r`
+    pub const READ: Mode = Mode { read: true, write: false, append: false, create: false, truncate: false };
+    /// `w`
+    pub const WRITE: Mode = Mode { read: false, write: true, append: false, create: true, truncate: true };
+    /// `w+`
+    pub const READ_WRITE_NEW: Mode = Mode { read: true, ..Mode::WRITE };
+
+    /// The mode that C's `fopen` knows by that text.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Mode> {
+        let both = match &text[1.min(text.len())..] {
+            b"" | b"b" => false,
+            b"+" | b"+b" | b"b+" => true,
+            _ => return None,
+        };
+        Some(match text.first()? {
+            b'r' => Mode { write: both, ..Mode::READ },
+            b'w' => Mode { read: both, ..Mode::WRITE },
+            b'a' => Mode { read: both, append: true, truncate: false, ..Mode::WRITE },
+            _ => return None,
+        })
+    }
+}
+
+/// Where a position is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whence {
+    /// The file's start.
+    Start,
+    /// The position so far.
+    Current,
+    /// The file's end.
+    End,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct OpenFile {
+    pub(super) node: u32,
+    pub(super) position: usize,
+    /// How it was opened.
+    pub mode: Mode,
+    /// The path it was opened by.
+    pub path: Vec<u8>,
+}
+
+impl OpenFile {
+    pub(super) fn new(node: u32, mode: Mode, path: &[u8]) -> Self {
+        OpenFile { node, position: 0, mode, path: path.to_vec() }
+    }
+
+    fn cost(&self) -> usize {
+        COST + self.path.len()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    open: BTreeMap<u32, OpenFile>,
+    next: u32,
+}
+
+impl Files {
+    /// Whether no file was ever opened.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.open.is_empty() && self.next == Files::default().next
+    }
+
+    pub(super) fn add(&mut self, file: OpenFile, budget: &mut Budget) -> Result<u32, Reason> {
+        if self.open.len() >= MAX_OPEN {
+            return Err(Reason::TooManyOpen);
+        }
+        let next = self.next.checked_add(1).ok_or(Reason::TooManyOpen)?;
+        budget.charge(file.cost())?;
+        self.open.insert(next, file);
+        self.next = next;
+        Ok(next)
+    }
+
+    pub(super) fn get(&self, file: u32) -> Option<&OpenFile> {
+        self.open.get(&file)
+    }
+
+    pub(super) fn get_mut(&mut self, file: u32) -> Option<&mut OpenFile> {
+        self.open.get_mut(&file)
+    }
+
+    pub(super) fn remove(&mut self, file: u32, budget: &mut Budget) -> Option<OpenFile> {
+        let file = self.open.remove(&file)?;
+        budget.refund(file.cost());
+        Some(file)
+    }
+}
