@@ -529,7 +529,7 @@ async fn sigterm_drains() {
     let to = broker.http();
     let over_http = tokio::task::spawn_blocking(move || request(to, "POST", "/busy", &[], b"1"));
     let over_nats = tokio::spawn(async move { client.request("busy", "1".into()).await });
-    let _ = broker.busy_worker();
+    let _ = broker.busy_workers(2);
     broker.signal(Signal::SIGTERM);
     wait_until("no new connections", || TcpStream::connect(to).is_err());
     let response = over_http.await.expect("no panic");
