@@ -75,7 +75,9 @@ async fn load_nats(to: &str, subject: &str, flight: usize, seconds: f64) -> anyh
     stream.read_buf(&mut input).await?;
     input.clear();
     let mut output = Vec::new();
-    output.extend_from_slice(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB _INBOX.b.* 1\r\n");
+    output.extend_from_slice(
+        b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB _INBOX.b.* 1\r\n",
+    );
     let mut sent: HashMap<u64, Instant> = HashMap::new();
     let mut next = 0;
     let mut ask = |output: &mut Vec<u8>, sent: &mut HashMap<u64, Instant>| {
@@ -147,7 +149,8 @@ async fn load_http(to: &str, path: &str, connections: usize, seconds: f64) -> an
             let mut stream = TcpStream::connect(&to).await?;
             stream.set_nodelay(true)?;
             let mut request =
-                format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: {}\r\n\r\n", PAYLOAD.len()).into_bytes();
+                format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: {}\r\n\r\n", PAYLOAD.len())
+                    .into_bytes();
             request.extend_from_slice(&PAYLOAD);
             let mut input = BytesMut::with_capacity(4096);
             let mut micros = Vec::new();
@@ -176,7 +179,8 @@ async fn read_response(stream: &mut TcpStream, input: &mut BytesMut) -> anyhow::
             if !text.starts_with("http/1.1 200") {
                 bail!("{text}");
             }
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length:")).context("no length")?;
+            let length =
+                text.lines().find_map(|line| line.strip_prefix("content-length:")).context("no length")?;
             let whole = head + 4 + length.trim().parse::<usize>()?;
             if input.len() >= whole {
                 input.advance(whole);
