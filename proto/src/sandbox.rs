@@ -79,7 +79,7 @@ pub enum Probe {
     Spin,
     /// Sends these bytes as one packet, as a compromised worker could.
     SendRaw(Vec<u8>),
-    /// Allocates and touches memory until something stops it.
+    /// Allocates and touches memory until something stops it, or half a gigabyte.
     EatMemory,
 }
 
@@ -90,4 +90,6 @@ pub enum ProbeArg {
     Value(u64),
     /// The address of that buffer.
     Buffer(u8),
+    /// The worker's own process id.
+    OwnPid,
 }

@@ -6,4 +6,6 @@
 //! reaches outside is asked of the broker.
 
 pub mod jail;
+pub mod link;
 pub mod lua;
+pub mod probe;
