@@ -12,4 +12,8 @@ pub mod invocation;
 pub mod catalog;
 pub mod route;
 
+// 3 who: processes that run scripts.
+pub mod pool;
+
 pub mod config;
+pub mod doctor;
