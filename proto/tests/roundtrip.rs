@@ -146,8 +146,6 @@ fn send(encode: impl FnOnce(&mut Vec<u8>), arrived: impl FnOnce(&[u8], usize)) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..9) {
         let message = seed.to_broker(kind);
