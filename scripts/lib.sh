@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts here; to be sourced. What a machine lacks is installed, and nothing else.
 
 # Installs Debian packages. Silent where it can do without asking; says what to type where it cannot.
