@@ -1,14 +1,25 @@
 //! Scripts and libraries by subject and name.
 //!
-//! `header` reads `--*` lines; `file` keeps a folder's scripts current. What is in service is an
-//! immutable [`Snapshot`] that is replaced as a whole.
+//! `header` reads `--*` lines, `library` puts libraries in front; `file` keeps a folder's scripts
+//! current. What is in service is an immutable [`Snapshot`] that is replaced as a whole.
 
 pub mod header;
+pub mod library;
 
+mod build;
+mod versions;
+
+pub mod file;
+
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::invocation::Tenant;
+use crate::route::Index;
+use library::{Libraries, LibraryError};
 
 /// One version of a script.
 #[derive(Debug)]
@@ -31,12 +42,43 @@ pub struct Script {
     pub timeout: Option<Duration>,
     /// Its own limit on memory, in bytes, if it has one.
     pub memory: Option<u64>,
+    /// Its own text, under the author's name for it: the path below the script folder.
+    pub source: Part,
     /// The chunk: libraries in order, then the script itself, each under the author's name for it.
     pub parts: Vec<Part>,
-    /// Why it cannot run (there is no good version): each call answers with this.
+    /// The libraries that its header requires, as written.
+    pub requires: Vec<Rc<str>>,
+    /// Why it cannot run (there is no good version): each call answers with this. File and line first.
     pub broken: Option<String>,
-    /// Keys of its header that we do not know, as written.
+    /// The lines of its header, as written.
+    pub headers: Vec<(String, String)>,
+    /// Those among them whose key means nothing to us.
     pub unknown: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+impl Script {
+    /// A Lua script without text.
+    pub(crate) fn for_test(subject: &str, name: &str) -> Script {
+        let source = Part { name: format!("{name}.lua").into(), text: [].into() };
+        Script {
+            id: 1,
+            subject: subject.into(),
+            name: name.into(),
+            tenant: crate::invocation::DEFAULT_TENANT.into(),
+            http: false,
+            executor: Executor::Lua,
+            jit: false,
+            timeout: None,
+            memory: None,
+            parts: vec![source.clone()],
+            source,
+            requires: Vec::new(),
+            broken: None,
+            headers: Vec::new(),
+            unknown: Vec::new(),
+        }
+    }
 }
 
 /// One file's part of a chunk.
@@ -57,4 +99,127 @@ pub enum Executor {
     Wasm,
     /// A container.
     Podman,
+}
+
+impl Executor {
+    /// Its name in headers, in etcd and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Executor::Lua => "lua",
+            Executor::Wasm => "wasm",
+            Executor::Podman => "podman",
+        }
+    }
+
+    /// The executor of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Executor> {
+        [Executor::Lua, Executor::Wasm, Executor::Podman].into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// Something that is wrong in a store. It prints as `file:line: text`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// The file, as the author knows it.
+    pub file: Rc<str>,
+    /// The line, from 1, if it is one line's fault.
+    pub line: Option<usize>,
+    /// What it is.
+    pub text: String,
+    /// Whether the script or library is rejected for it.
+    pub rejects: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.text),
+            None => write!(f, "{}: {}", self.file, self.text),
+        }
+    }
+}
+
+/// All that is in service at one time.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The scripts, by subject.
+    pub index: Index,
+    /// The libraries, by name.
+    pub libraries: Rc<Libraries>,
+    /// What is wrong, sorted by file.
+    pub problems: Vec<Problem>,
+}
+
+/// The catalogue: a handle to what is in service now. Copies share it.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    current: Rc<watch::Sender<Rc<Snapshot>>>,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Catalog::new(Snapshot::default())
+    }
+}
+
+impl Catalog {
+    /// A catalogue with this in service.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Catalog { current: Rc::new(watch::Sender::new(Rc::new(snapshot))) }
+    }
+
+    /// What is in service now. Keep it for the time of one message, not longer.
+    #[must_use]
+    pub fn current(&self) -> Rc<Snapshot> {
+        self.current.borrow().clone()
+    }
+
+    /// Puts another state in service, at once and as a whole.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.current.send_replace(Rc::new(snapshot));
+    }
+
+    /// Tells of each change from now on. Several changes in a row may be told as one.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Rc<Snapshot>> {
+        self.current.subscribe()
+    }
+
+    /// For `require("name")` at run time: the library behind all that it requires; none if there is no
+    /// such library.
+    ///
+    /// # Errors
+    /// When one that it requires is missing, or they require each other.
+    pub fn library(&self, name: &str) -> Result<Option<Vec<Part>>, LibraryError> {
+        self.current().libraries.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_seen_as_a_whole() {
+        let catalog = Catalog::default();
+        let mut changes = catalog.changes();
+        let before = catalog.current();
+        let scripts = vec![Rc::new(Script::for_test("a", "n"))];
+        catalog.replace(Snapshot { index: Index::new(scripts), ..Snapshot::default() });
+        changes.changed().await.unwrap();
+        assert_eq!(changes.borrow_and_update().index.list().len(), 1);
+        assert_eq!(before.index.list().len(), 0, "who holds the old state keeps it");
+        assert!(catalog.library("x").unwrap().is_none());
+    }
+
+    #[test]
+    fn problems_print_with_their_place() {
+        let mut problem = Problem { file: "a/b.lua".into(), line: Some(3), text: "no".into(), rejects: true };
+        assert_eq!(problem.to_string(), "a/b.lua:3: no");
+        problem.line = None;
+        assert_eq!(problem.to_string(), "a/b.lua: no");
+    }
 }

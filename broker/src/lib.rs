@@ -1,15 +1,37 @@
 //! msgscript's broker: it owns every door to the outside, and workers that own nothing run the scripts.
 //!
-//! The way of a message, in order:
+//! The modules stand in the order in which a message meets them.
 
-// 1 in: bytes become invocations.
+// The story, told once.
+pub mod pipeline;
+
+// 1 in: bytes become messages.
 pub mod ingress;
 pub mod nats;
-
 pub mod invocation;
 
 // 2 where: subject to scripts.
 pub mod catalog;
 pub mod route;
 
+// 3 may: admission, and each host call.
+pub mod policy;
+
+// 4 when, 5 who: the queue and the workers.
+pub mod schedule;
+pub mod pool;
+
+// 6 powers: what scripts ask for.
+pub mod host;
+
+// 7 out: endings become answers.
+pub mod reply;
+pub mod records;
+pub mod telemetry;
+
+// Around it.
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod doctor;
+pub mod units;

@@ -4,29 +4,29 @@
 
 use std::rc::Rc;
 
-use crate::app::App;
+use crate::app::Core;
 use crate::catalog::Script;
 use crate::invocation::{Ending, Invocation, Message, Reason};
 use crate::{policy, telemetry};
 
 /// Runs one script for one message. Whoever stops waiting for this stops only the waiting: spawn it as a
 /// task where that matters.
-pub async fn run(app: Rc<App>, script: Rc<Script>, message: Message) -> Ending {
+pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending {
     let id = app.pool.next_id();
 
     // 3 admit: may this message run this script at all?
-    if let Err(refusal) = policy::admit(&app.config, &script, &message) {
+    if let Err(refusal) = policy::admit(&app.config(), &script, &message) {
         let failed = Ending::failed(id, &script, refusal.reason, refusal.text);
         let ending = Ending { limit: refusal.limit, measured: refusal.measured, ..failed };
         telemetry::ended(&script, &ending);
         return ending;
     }
-    let wall = app.config.wall(&script);
+    let (wall, limits) = (app.wall(&script), app.limits(&script));
     let deadline = message.arrived + wall;
     let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline });
 
     // 4 check out a worker, 5 run, 6 answer its host calls (`App` as `Powers`).
-    let ending = app.pool.run(invocation).await.unwrap_or_else(|_| {
+    let ending = app.pool.run(invocation, limits).await.unwrap_or_else(|_| {
         Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
     });
 

@@ -55,8 +55,6 @@ pub struct Settings {
     pub queue: usize,
     /// How to start a worker.
     pub plan: SpawnPlan,
-    /// The default limits of a run.
-    pub limits: Limits,
 }
 
 /// The pool.
@@ -153,13 +151,6 @@ impl Pool {
         id
     }
 
-    /// The limits of a run of this script.
-    #[must_use]
-    pub fn limits(&self, script: &Script) -> Limits {
-        let limits = self.settings.limits;
-        Limits { memory: script.memory.map_or(limits.memory, |memory| memory.min(limits.memory)), ..limits }
-    }
-
     /// Waits until the first worker is ready.
     ///
     /// # Errors
@@ -181,9 +172,8 @@ impl Pool {
     }
 
     /// Runs a script; ends with it. Dropping the receiver does not stop the run.
-    pub fn run(self: &Rc<Self>, invocation: Rc<Invocation>) -> oneshot::Receiver<Ending> {
+    pub fn run(self: &Rc<Self>, invocation: Rc<Invocation>, limits: Limits) -> oneshot::Receiver<Ending> {
         let (reply, ending) = oneshot::channel();
-        let limits = self.limits(&invocation.script);
         let deadline = invocation.deadline;
         self.submit(Job::new(Work::Run { invocation, reply }, limits, deadline));
         ending
@@ -193,9 +183,8 @@ impl Pool {
     ///
     /// # Errors
     /// The compiler's message with the author's places, or why it could not be asked.
-    pub async fn check(self: &Rc<Self>, script: Rc<Script>) -> Result<(), String> {
+    pub async fn check(self: &Rc<Self>, script: Rc<Script>, limits: Limits) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        let limits = self.limits(&script);
         self.submit(Job::new(Work::Check { script, reply }, limits, Instant::now() + CHECK_TIME));
         answer.await.unwrap_or_else(|_| Err("the worker that compiled it was lost".to_owned()))
     }

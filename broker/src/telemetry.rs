@@ -9,7 +9,7 @@ use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
 use crate::catalog::Script;
-use crate::invocation::{Ending, Reason, format_id};
+use crate::invocation::{Ending, Invocation, Reason, format_id};
 
 /// Sets up logging to standard error: text on a terminal, JSON elsewhere.
 pub fn init(level: Level) {
@@ -39,6 +39,15 @@ pub fn script_line(script: &Script, invocation: u64, level: Level, text: &str) {
         Level::INFO => line!(Level::INFO),
         _ => line!(Level::DEBUG),
     }
+}
+
+/// Policy refused a host call.
+pub fn denied(caller: &Invocation, text: &str) {
+    let script = &caller.script;
+    tracing::warn!(
+        tenant = &*script.tenant, subject = &*script.subject, script = &*script.name,
+        invocation = format_id(caller.id), text, "host call denied",
+    );
 }
 
 /// An invocation ended: failures are worth a line, answers only when asked for.

@@ -48,6 +48,12 @@ impl<'a> Packets<'a> {
     }
 }
 
+/// Whether this packet ends its message (malformed ones are for [`Assembler::push`] to refuse).
+#[must_use]
+pub fn is_last(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|head| head & LAST != 0)
+}
+
 /// Why packets make no message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {

@@ -90,4 +90,6 @@ pub enum ProbeArg {
     Value(u64),
     /// The address of that buffer.
     Buffer(u8),
+    /// The worker's own process id.
+    OwnPid,
 }

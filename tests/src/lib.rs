@@ -1,3 +1,4 @@
 //! What the tests share: real brokers and real servers, each ended with its test.
 
+pub mod embedded_nats;
 pub mod harness;

@@ -5,6 +5,10 @@
 //! ([`serve`]) until the socket closes. After the jail is closed it owns nothing but its memory: whatever
 //! reaches outside is asked of the broker.
 
+pub mod heap;
 pub mod jail;
+pub mod link;
 pub mod lua;
+pub mod probe;
+pub mod serve;
 pub mod vm;

@@ -11,13 +11,14 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::envelope::Envelope;
-use crate::app::App;
+use super::envelope::{self, Envelope};
+use crate::app::Core;
 use crate::catalog::Script;
 use crate::host::nats::{MOST_HOPS, hops};
 use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason};
 use crate::nats::headers;
 use crate::nats::hub::{Delivery, Hub, Publish, SubscriptionId};
+use crate::reply::nats::NatsReply;
 use crate::{pipeline, reply};
 
 /// The server's side of the door.
@@ -101,7 +102,7 @@ impl Subscriptions {
     }
 
     /// Subscribes to what is new among the patterns and lets go of what is not among them.
-    pub async fn set(&self, app: &Rc<App>, patterns: Vec<Rc<str>>) {
+    pub async fn set(&self, app: &Rc<Core>, patterns: Vec<Rc<str>>) {
         let gone: Vec<Rc<str>> =
             self.active.borrow().keys().filter(|known| !patterns.contains(known)).cloned().collect();
         for pattern in gone {
@@ -130,7 +131,7 @@ impl Subscriptions {
         }
     }
 
-    async fn subscribe(&self, app: &Rc<App>, pattern: Rc<str>) -> Result<Subscription, String> {
+    async fn subscribe(&self, app: &Rc<Core>, pattern: Rc<str>) -> Result<Subscription, String> {
         let app = app.clone();
         match &self.door {
             Door::Embedded(hub) => {
@@ -219,7 +220,7 @@ fn is_reserved(subject: &str) -> bool {
 }
 
 /// Serves one message: runs the scripts of the pattern that it was delivered for, and replies.
-async fn serve(app: Rc<App>, pattern: Rc<str>, incoming: Incoming) {
+async fn serve(app: Rc<Core>, pattern: Rc<str>, incoming: Incoming) {
     if is_reserved(&incoming.subject) {
         return;
     }
@@ -232,7 +233,7 @@ async fn serve(app: Rc<App>, pattern: Rc<str>, incoming: Incoming) {
     }
     let scripts = snapshot.index.by_pattern(&pattern).to_vec();
     let sender = Sender { app: app.clone(), reply: incoming.reply.clone() };
-    match Envelope::parse(&incoming.payload) {
+    match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
         None => serve_raw(&sender, incoming, scripts).await,
     }
@@ -247,12 +248,12 @@ async fn serve_raw(sender: &Sender, incoming: Incoming, scripts: Vec<Rc<Script>>
         headers: incoming.headers,
         arrived: Instant::now(),
     };
-    if sender.app.config.nats_reply_envelope {
+    if sender.app.config().nats_reply_envelope {
         let endings = run_all(&sender.app, &message, &scripts).await;
-        return sender.envelope(&endings, &scripts).await;
+        return sender.envelope(&endings, None).await;
     }
     if scripts.is_empty() {
-        return sender.raw(&no_script(&sender.app)).await;
+        return sender.send(reply::nats::refusal(Reason::NotFound, reply::nats::NO_SCRIPT)).await;
     }
     // Each script answers when it is done; the last needs no task of its own.
     let (last, others) = scripts.split_last().map_or((None, &scripts[..]), |(last, others)| (Some(last), others));
@@ -270,9 +271,9 @@ async fn serve_raw(sender: &Sender, incoming: Incoming, scripts: Vec<Rc<Script>>
 }
 
 async fn serve_envelope(sender: &Sender, incoming: Incoming, envelope: Envelope, scripts: Vec<Rc<Script>>) {
-    let background = envelope.is_async;
+    let background = envelope.detached;
     if background {
-        sender.send(Vec::new(), Bytes::from_static(b"{}")).await;
+        sender.document(Bytes::from_static(b"{}")).await;
     }
     let shown = envelope.subject.as_deref().filter(|subject| !subject.is_empty() && **subject != *incoming.subject);
     let shown: Rc<str> = shown.map_or_else(|| incoming.subject.clone(), Into::into);
@@ -300,18 +301,18 @@ async fn serve_envelope(sender: &Sender, incoming: Incoming, envelope: Envelope,
         None => run_all(&sender.app, &message, &scripts).await,
     };
     if !background {
-        sender.envelope(&endings, &scripts).await;
+        sender.envelope(&endings, envelope.method.as_deref()).await;
     }
 }
 
 /// Runs all scripts at once; endings in the scripts' order.
-async fn run_all(app: &Rc<App>, message: &Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
+async fn run_all(app: &Rc<Core>, message: &Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
     let runs = scripts.iter().map(|script| run_one(app, script.clone(), message.clone()));
     futures_util::future::join_all(runs).await
 }
 
 /// Runs one script, unless the message has gone round too often.
-async fn run_one(app: &Rc<App>, script: Rc<Script>, message: Message) -> Ending {
+async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending {
     let hops = hops(&message);
     if hops > MOST_HOPS {
         let text = format!("message has come through {hops} scripts");
@@ -321,75 +322,46 @@ async fn run_one(app: &Rc<App>, script: Rc<Script>, message: Message) -> Ending 
     pipeline::run(app.clone(), script, message).await
 }
 
-fn no_script(app: &App) -> Ending {
-    Ending {
-        invocation: app.pool.next_id(),
-        name: "".into(),
-        reason: Reason::NotFound,
-        answer: crate::invocation::Answer::None,
-        error: "No script found for subject".to_owned(),
-        limit: String::new(),
-        measured: String::new(),
-        logs: Vec::new(),
-    }
-}
-
 /// Where the answers to one message go.
 #[derive(Clone)]
 struct Sender {
-    app: Rc<App>,
+    app: Rc<Core>,
     reply: Option<Rc<str>>,
 }
 
 impl Sender {
+    /// One script's answer to a raw message.
     async fn raw(&self, ending: &Ending) {
-        if self.reply.is_none() {
-            return;
+        if self.reply.is_some() {
+            self.send(reply::nats::raw(ending, self.most())).await;
         }
-        let reply = reply::nats::raw(ending);
-        let most = self.app.door().map_or(usize::MAX, Door::max_payload);
-        if reply.payload.len() > most {
-            let failed = too_large(ending, reply.payload.len(), most);
-            let reply = reply::nats::raw(&failed);
-            return self.send(reply.headers, reply.payload).await;
-        }
-        self.send(reply.headers, reply.payload).await;
     }
 
-    async fn envelope(&self, endings: &[Ending], scripts: &[Rc<Script>]) {
+    /// All scripts' answers in one document.
+    async fn envelope(&self, endings: &[Ending], method: Option<&str>) {
         if self.reply.is_none() {
             return;
         }
-        let payload = if scripts.is_empty() {
-            reply::nats::envelope_error("No script found for subject")
-        } else {
-            reply::nats::envelope(endings)
+        let document = match endings {
+            [] => reply::nats::envelope_error(reply::nats::NO_SCRIPT),
+            _ => reply::nats::envelope(endings, method, self.most()),
         };
-        let most = self.app.door().map_or(usize::MAX, Door::max_payload);
-        if payload.len() > most {
-            let failed: Vec<Ending> = endings.iter().map(|ending| too_large(ending, payload.len(), most)).collect();
-            return self.send(Vec::new(), reply::nats::envelope(&failed)).await;
-        }
-        self.send(Vec::new(), payload).await;
+        self.document(document).await;
     }
 
-    async fn send(&self, headers: Vec<(&'static str, String)>, payload: Bytes) {
+    async fn document(&self, payload: Bytes) {
+        self.send(NatsReply { headers: Vec::new(), payload }).await;
+    }
+
+    async fn send(&self, message: NatsReply) {
         let (Some(reply), Some(door)) = (&self.reply, self.app.door()) else { return };
-        let fields: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        if let Err(error) = door.publish(reply, None, &fields, payload).await {
+        let fields: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        if let Err(error) = door.publish(reply, None, &fields, message.payload).await {
             tracing::warn!(reply = &**reply, error, "reply not sent");
         }
     }
-}
 
-/// The ending of a run whose answer the server would not take.
-fn too_large(ending: &Ending, size: usize, most: usize) -> Ending {
-    Ending {
-        reason: Reason::Output,
-        answer: crate::invocation::Answer::None,
-        error: format!("{}: the result is larger than the NATS server's max_payload", ending.name),
-        limit: crate::units::print_size(most as u64),
-        measured: crate::units::print_size(size as u64),
-        ..ending.clone()
+    fn most(&self) -> usize {
+        self.app.door().map_or(usize::MAX, Door::max_payload)
     }
 }

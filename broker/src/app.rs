@@ -1,0 +1,427 @@
+//! The server put together: builds the rooms, opens the doors, waits for the end, drains.
+
+use std::cell::{OnceCell, RefCell};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::LocalBoxFuture;
+use msgscript_proto::message::{Engine, Limits, Setup};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::catalog::{Catalog, Script, file};
+use crate::config::Config;
+use crate::host::{self, Answer, Call, Powers};
+use crate::ingress::nats::{Door, Subscriptions};
+use crate::ingress::{self, http, pages};
+use crate::invocation::{Ending, Invocation, Message};
+use crate::nats::{hub, server};
+use crate::pool::spawn::SpawnPlan;
+use crate::pool::{self, Pool};
+use crate::records::Records;
+use crate::{pipeline, policy, telemetry, units};
+
+/// Exit status when a sandbox layer is missing (`EX_CONFIG`).
+const CONFIGURATION: u8 = 78;
+
+/// What all rooms share.
+pub struct Core {
+    config: RefCell<Rc<Config>>,
+    /// The scripts in service.
+    pub catalog: Rc<Catalog>,
+    /// The workers.
+    pub pool: Rc<Pool>,
+    /// The last runs.
+    pub records: Records,
+    door: OnceCell<Door>,
+    started: Instant,
+}
+
+impl Core {
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// The NATS door, once it is open.
+    #[must_use]
+    pub fn door(&self) -> Option<&Door> {
+        self.door.get()
+    }
+
+    /// The longest that a script may take, waiting included.
+    #[must_use]
+    pub fn wall(&self, script: &Script) -> Duration {
+        let most = self.config().timeout;
+        script.timeout.map_or(most, |own| own.min(most))
+    }
+
+    /// The limits of a script's runs.
+    #[must_use]
+    pub fn limits(&self, script: &Script) -> Limits {
+        let config = self.config();
+        let memory = script.memory.map_or(config.memory, |own| own.min(config.memory));
+        Limits { memory, output: config.max_output, log: LOG_LIMIT, host_calls: HOST_CALLS }
+    }
+}
+
+/// Bytes of log lines that a run may write.
+const LOG_LIMIT: u64 = 64 << 10;
+
+/// Host calls that a run may make.
+const HOST_CALLS: u32 = 10_000;
+
+impl Powers for Core {
+    fn call(self: Rc<Self>, caller: Rc<Invocation>, call: Call) -> LocalBoxFuture<'static, Answer> {
+        Box::pin(async move {
+            match call {
+                Call::Library { name } => host::library::answer(&self.catalog.current(), &name),
+                Call::NatsPublish { subject, payload } => {
+                    let hops = host::nats::hops(&caller.message) + 1;
+                    let publish = host::nats::Publish { subject, payload, hops };
+                    match (policy::publish(&caller, publish), self.door()) {
+                        (Err(denied), _) => {
+                            telemetry::denied(&caller, &denied.0);
+                            Answer::Denied(denied.0)
+                        }
+                        (Ok(_), None) => Answer::Failed("Not connected to NATS".to_owned()),
+                        (Ok(permitted), Some(door)) => host::nats::answer(door, permitted).await,
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// The core as the HTTP door sees it.
+pub struct Front(pub Rc<Core>);
+
+impl ingress::App for Front {
+    fn scripts(&self, subject: &str) -> Vec<Rc<Script>> {
+        self.0.catalog.current().index.matching(subject)
+    }
+
+    fn longest(&self, script: &Script) -> Duration {
+        self.0.wall(script)
+    }
+
+    async fn call(&self, message: Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
+        let core = &self.0;
+        // Tasks of their own: a client that goes away stops nothing.
+        let runs = scripts.iter().map(|script| {
+            let run = pipeline::run(core.clone(), script.clone(), message.clone());
+            (script, tokio::task::spawn_local(run))
+        });
+        let runs: Vec<_> = runs.collect();
+        let mut endings = Vec::with_capacity(runs.len());
+        for (script, run) in runs {
+            endings.push(run.await.unwrap_or_else(|error| {
+                let reason = crate::invocation::Reason::Internal;
+                Ending::failed(core.pool.next_id(), script, reason, error.to_string())
+            }));
+        }
+        endings
+    }
+
+    fn ready(&self) -> bool {
+        self.0.pool.status().ready > 0
+    }
+
+    fn page_data(&self) -> pages::PageData {
+        crate::ingress::pages::PageData::of(&self.0)
+    }
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A layer of the sandbox is missing, or the workers cannot be trusted.
+    #[error("{0}")]
+    Sandbox(String),
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl StartError {
+    fn other(what: &str, error: impl std::fmt::Display) -> StartError {
+        StartError::Other(format!("{what}: {error}"))
+    }
+}
+
+/// Runs the server until it is told to stop. Gives the exit status.
+#[must_use]
+pub fn serve(config: Config) -> ExitCode {
+    telemetry::init(config.log);
+    prepare_process();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&StartError::other("cannot start", error)),
+    };
+    let local = tokio::task::LocalSet::new();
+    let result = local.block_on(&runtime, run(config));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &StartError) -> ExitCode {
+    tracing::error!(%error, "the server does not run");
+    match error {
+        StartError::Sandbox(_) => ExitCode::from(CONFIGURATION),
+        StartError::Other(_) => ExitCode::FAILURE,
+    }
+}
+
+/// As many descriptors as allowed; and nobody of our own user reads our memory.
+fn prepare_process() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "cannot hide the broker's memory from its own user");
+    }
+}
+
+/// How to start workers.
+///
+/// # Errors
+/// When the worker's program cannot be found.
+pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
+    let setup = Setup {
+        version: msgscript_proto::VERSION,
+        engine: Engine::Lua,
+        memory: config.memory,
+        without: config.sandbox_without.clone(),
+        landlock_abi: config.landlock_abi,
+        uid: None,
+    };
+    Ok(SpawnPlan { worker_binary: worker_binary(config)?, setup })
+}
+
+fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {
+    let own = std::env::current_exe().map_err(|error| StartError::other("cannot find the broker's own path", error))?;
+    let beside = own.parent().map(PathBuf::from).unwrap_or_default();
+    let folders = match &config.worker_dir {
+        Some(folder) => vec![folder.clone()],
+        None => vec![beside.clone(), beside.join("../libexec/msgscript")],
+    };
+    let found = folders.iter().map(|folder| folder.join("msgscript-worker")).find(|path| path.is_file());
+    let found = found.and_then(|path| path.canonicalize().ok());
+    found.ok_or_else(|| {
+        let places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        StartError::Other(format!("msgscript-worker is not in {} (see --worker-dir)", places.join(" or ")))
+    })
+}
+
+async fn run(config: Config) -> Result<(), StartError> {
+    let config = Rc::new(config);
+    let core = build(&config).await?;
+    let stop = Rc::new(Stop::default());
+    let mut doors = Vec::new();
+    let nats_address = open_nats(&core, &stop, &mut doors).await?;
+    let http_address = open_http(&core, &stop, &mut doors).await?;
+    let status = core.pool.status();
+    tracing::info!(
+        http = %http_address, nats = nats_address, scripts = core.catalog.current().index.list().len(),
+        workers = status.ready, took_ms = core.started.elapsed().as_millis(), "ready"
+    );
+    wait_for_end(&core).await?;
+    tracing::info!("stopping: no new messages, finishing what runs");
+    let until = Instant::now() + core.config().drain_timeout;
+    stop.set();
+    core.pool.drain(until).await;
+    // Answers are on their way out; a client that takes none does not keep us.
+    let closing = futures_util::future::join_all(doors);
+    let grace = until.max(Instant::now() + Duration::from_millis(500));
+    let _ = tokio::time::timeout_at(grace.into(), closing).await;
+    if let Some(Door::External(client)) = core.door() {
+        let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Workers first, since they check the scripts; then the scripts.
+async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
+    let started = Instant::now();
+    let settings = pool::Settings { workers: config.workers, queue: config.queue, plan: spawn_plan(config)? };
+    let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
+    pool.ready().await.map_err(StartError::Sandbox)?;
+    let catalog = Rc::new(Catalog::new());
+    let core = Rc::new(Core {
+        config: RefCell::new(config.clone()),
+        catalog: catalog.clone(),
+        pool: pool.clone(),
+        records: Records::default(),
+        door: OnceCell::new(),
+        started,
+    });
+    let as_powers: Rc<dyn Powers> = core.clone();
+    pool.set_powers(Rc::downgrade(&as_powers));
+    let store = file::Settings { scripts: config.script.clone(), libraries: config.library.clone() };
+    let limits = core.clone();
+    let check = move |script: Rc<Script>| {
+        let core = limits.clone();
+        async move { core.pool.check(script.clone(), core.limits(&script)).await }
+    };
+    file::follow(store, catalog, check).await.map_err(|error| StartError::other("cannot read the scripts", error))?;
+    Ok(core)
+}
+
+/// A signal to all doors.
+#[derive(Default)]
+struct Stop {
+    stopped: std::cell::Cell<bool>,
+    told: Notify,
+}
+
+impl Stop {
+    fn set(&self) {
+        self.stopped.set(true);
+        self.told.notify_waiters();
+    }
+
+    async fn wait(self: Rc<Self>) {
+        let told = self.told.notified();
+        if !self.stopped.get() {
+            told.await;
+        }
+    }
+}
+
+type Doors = Vec<LocalBoxFuture<'static, ()>>;
+
+async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Result<String, StartError> {
+    let config = core.config();
+    let (door, address) = match &config.nats_url {
+        Some(url) => {
+            let client = connect(&config, url).await?;
+            (Door::External(client), redacted(url))
+        }
+        None => {
+            let listener = listen(&config.embedded_nats.to_string(), "the embedded NATS server").await?;
+            let address = listener.local_addr().map_err(|error| StartError::other("embedded NATS", error))?;
+            let settings =
+                hub::Settings { max_payload: usize::try_from(config.max_payload).unwrap_or(usize::MAX), ..hub::Settings::default() };
+            let hub = hub::Hub::new(settings);
+            let serving = tokio::task::spawn_local(server::serve(listener, hub.clone(), stop.clone().wait()));
+            doors.push(Box::pin(async move {
+                let _ = serving.await;
+            }));
+            (Door::Embedded(hub), address.to_string())
+        }
+    };
+    // Set once, here.
+    let _ = core.door.set(door.clone());
+    let subscriptions = Subscriptions::new(door, &config.queue_group);
+    subscriptions.set(core, core.catalog.current().index.patterns()).await;
+    let (core, stop) = (core.clone(), stop.clone());
+    let following = tokio::task::spawn_local(async move {
+        let mut changes = core.catalog.changes();
+        loop {
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { break },
+                () = stop.clone().wait() => break,
+            }
+            let patterns = core.catalog.current().index.patterns();
+            subscriptions.set(&core, patterns).await;
+        }
+        // Leaves the queue groups: others get the messages from now on.
+        subscriptions.set(&core, Vec::new()).await;
+    });
+    doors.push(Box::pin(async move {
+        let _ = following.await;
+    }));
+    Ok(address)
+}
+
+async fn connect(config: &Config, url: &str) -> Result<async_nats::Client, StartError> {
+    let mut options = async_nats::ConnectOptions::new().name("msgscript-broker").retry_on_initial_connect();
+    if let Some(path) = &config.nats_creds {
+        options = options
+            .credentials_file(path)
+            .await
+            .map_err(|error| StartError::other(&format!("nats-creds {}", path.display()), error))?;
+    }
+    if let Some(path) = &config.nats_ca {
+        options = options.add_root_certificates(path.clone()).require_tls(true);
+    }
+    options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
+    options.connect(url).await.map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
+}
+
+/// A URL without user and password.
+fn redacted(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}://{host}")
+}
+
+async fn listen(address: &str, what: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::other(&format!("{what} cannot listen on {address}"), error))
+}
+
+async fn open_http(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Result<std::net::SocketAddr, StartError> {
+    let config = core.config();
+    let mut settings = http::HttpSettings::new(|text| units::parse_duration(text).ok());
+    settings.max_payload = usize::try_from(config.max_payload).unwrap_or(usize::MAX);
+    settings.admin_token = config.admin_token.clone().map(|token| token.into_bytes().into());
+    if let Some(admin) = &config.admin_bind {
+        settings.pages = http::Pages::Elsewhere;
+        let only = http::HttpSettings { pages: http::Pages::Only, ..settings.clone() };
+        let listener = listen(&admin.to_string(), "the operator's pages").await?;
+        tracing::info!(address = ?listener.local_addr().ok(), "operator pages");
+        doors.push(serve_http(core, listener, only, stop));
+    }
+    let listener = listen(&format!("{}", std::net::SocketAddr::new(config.bind, config.port)), "HTTP").await?;
+    let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
+    doors.push(serve_http(core, listener, settings, stop));
+    Ok(address)
+}
+
+fn serve_http(
+    core: &Rc<Core>,
+    listener: TcpListener,
+    settings: http::HttpSettings,
+    stop: &Rc<Stop>,
+) -> LocalBoxFuture<'static, ()> {
+    let front = Rc::new(Front(core.clone()));
+    let serving = tokio::task::spawn_local(http::serve(listener, front, settings, stop.clone().wait()));
+    Box::pin(async move {
+        let _ = serving.await;
+    })
+}
+
+/// Until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
+    let stream = |kind| signal(kind).map_err(|error: io::Error| StartError::other("signals", error));
+    let mut terminate = stream(SignalKind::terminate())?;
+    let mut interrupt = stream(SignalKind::interrupt())?;
+    let mut hangup = stream(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => reload(core),
+        }
+    }
+}
+
+/// Takes over what can change while running; an invalid configuration changes nothing.
+fn reload(core: &Core) {
+    match core.config().reloaded() {
+        Ok(config) => {
+            *core.config.borrow_mut() = Rc::new(config);
+            tracing::info!("configuration reloaded");
+        }
+        Err(error) => tracing::error!(%error, "configuration not reloaded: the old one stays in force"),
+    }
+}

@@ -1,0 +1,90 @@
+//! Resource limits: what a worker may use of the kernel, and that it can open nothing new.
+//!
+//! Takes the limit of the data segment, gives nothing back. Lowers soft and hard limits alike, so that
+//! they cannot rise again.
+
+use std::io;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Deep recursion in a script is to end in a Lua error, not in a fault: the stack may grow to this, in
+/// bytes, where the hard limit allows it.
+const STACK: u64 = 64 << 20;
+
+/// Address space beyond what the engine holds already and may still write to, in bytes: the stack, and
+/// read-only or reserved pages.
+const SPARE_ADDRESSES: u64 = 128 << 20;
+
+/// What a worker has no use for at all.
+const NOTHING: [Resource; 7] = [
+    Resource::RLIMIT_CORE,
+    Resource::RLIMIT_FSIZE,
+    Resource::RLIMIT_MEMLOCK,
+    Resource::RLIMIT_MSGQUEUE,
+    Resource::RLIMIT_RTPRIO,
+    Resource::RLIMIT_NICE,
+    Resource::RLIMIT_NPROC,
+];
+
+/// Sets every limit but that of descriptors. `data` is the limit of writable private memory, in bytes,
+/// all that is mapped already included.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn close(data: u64) -> io::Result<()> {
+    for resource in NOTHING {
+        lower(resource, 0)?;
+    }
+    let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
+    lower(Resource::RLIMIT_STACK, STACK.min(hard))?;
+    lower(Resource::RLIMIT_DATA, data)?;
+    // Page tables are counted nowhere: reading a terabyte of empty pages would cost gigabytes.
+    let mapped = mapped_bytes()?;
+    lower(Resource::RLIMIT_AS, mapped.saturating_add(data).saturating_add(SPARE_ADDRESSES))
+}
+
+/// No new descriptor, not even in the place of a closed one. Those that are open stay. To be called when
+/// nothing needs to be opened any more.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn close_descriptors() -> io::Result<()> {
+    lower(Resource::RLIMIT_NOFILE, 0)
+}
+
+/// Whether the kernel took them all.
+///
+/// # Errors
+/// Names the first limit that reads back otherwise.
+pub(super) fn check(data: u64) -> io::Result<()> {
+    for resource in NOTHING.into_iter().chain([Resource::RLIMIT_NOFILE]) {
+        expect(resource, 0)?;
+    }
+    expect(Resource::RLIMIT_DATA, data)
+}
+
+fn lower(resource: Resource, to: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(resource)?;
+    let to = to.min(hard);
+    Ok(setrlimit(resource, to, to)?)
+}
+
+fn expect(resource: Resource, at_most: u64) -> io::Result<()> {
+    let (soft, hard) = getrlimit(resource)?;
+    if soft <= at_most && hard <= at_most {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{resource:?} reads back as {soft}/{hard}, not {at_most}")))
+}
+
+/// The address space in use, in bytes.
+fn mapped_bytes() -> io::Result<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = statm
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/self/statm does not begin with a number of pages"))?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.unwrap_or(4096);
+    Ok(pages.saturating_mul(page.unsigned_abs()))
+}

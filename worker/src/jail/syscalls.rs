@@ -1,0 +1,153 @@
+//! seccomp: the system calls that a worker may make, as a table with a reason per row. Everything else
+//! kills the process.
+//!
+//! Takes the engine, gives a filter, and puts it in force. The last layer: nothing of the set-up is
+//! possible behind it.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use msgscript_proto::message::Engine;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+/// What one argument must be. The kernel reads an `int` argument's low 32 bits and a `long` one whole,
+/// and so does the filter.
+#[derive(Debug, Clone, Copy)]
+enum Arg {
+    /// An `int` of this value.
+    Int(u8, u64),
+    /// A pointer or `long` of this value.
+    Long(u8, u64),
+    /// An `int` without bits outside this mask.
+    IntWithin(u8, u64),
+    /// A `long` without bits outside this mask.
+    LongWithin(u8, u64),
+    /// A `long` whose bits, but those of the mask, are exactly this value.
+    LongBut(u8, u64, u64),
+}
+
+/// One way in which a system call is allowed. A call may have several.
+#[derive(Debug)]
+struct Row {
+    /// The system call.
+    number: i64,
+    /// What its arguments must be, all of them.
+    args: Vec<Arg>,
+    /// Why a worker needs it. For readers only.
+    _reason: &'static str,
+}
+
+fn row(number: libc::c_long, args: &[Arg], reason: &'static str) -> Row {
+    Row { number, args: args.to_vec(), _reason: reason }
+}
+
+const fn bits(flags: libc::c_int) -> u64 {
+    flags as u32 as u64
+}
+
+const READ_WRITE: u64 = bits(libc::PROT_READ | libc::PROT_WRITE);
+const READ_EXEC: u64 = bits(libc::PROT_READ | libc::PROT_EXEC);
+const PRIVATE: u64 = bits(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+const FUTEX_WAIT: u64 = bits(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG);
+const FUTEX_WAKE: u64 = bits(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG);
+
+/// Every system call that a worker of this engine may make. `pid` is its own process id.
+fn table(engine: Engine, pid: u32) -> Vec<Row> {
+    use Arg::{Int, IntWithin, Long, LongBut, LongWithin};
+    let mut rows = vec![
+        row(
+            libc::SYS_recvfrom,
+            &[Int(0, 0), IntWithin(3, bits(libc::MSG_DONTWAIT | libc::MSG_PEEK)), Long(4, 0), Long(5, 0)],
+            "messages in, from the socket only",
+        ),
+        row(
+            libc::SYS_sendto,
+            &[Int(0, 0), IntWithin(3, bits(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)), Long(4, 0), Int(5, 0)],
+            "messages out, by the socket only, to its peer, no TCP Fast Open",
+        ),
+        row(libc::SYS_write, &[Int(0, 1)], "a library's last words to the log pipe"),
+        row(libc::SYS_write, &[Int(0, 2)], "a panic's last words to the log pipe"),
+        row(
+            libc::SYS_mmap,
+            &[LongWithin(2, READ_WRITE), LongBut(3, bits(libc::MAP_NORESERVE), PRIVATE)],
+            "the allocator: private memory, never executable, never at a forced place",
+        ),
+        row(libc::SYS_mprotect, &[LongWithin(2, READ_WRITE)], "the allocator, guard pages"),
+        row(
+            libc::SYS_mremap,
+            &[LongWithin(3, bits(libc::MREMAP_MAYMOVE))],
+            "the allocator grows and shrinks large blocks",
+        ),
+        row(libc::SYS_madvise, &[Int(2, bits(libc::MADV_DONTNEED))], "memory given back"),
+        row(libc::SYS_munmap, &[], "memory given back"),
+        row(libc::SYS_brk, &[], "the allocator"),
+        row(libc::SYS_futex, &[Int(1, FUTEX_WAKE)], "locks of the C and Rust libraries"),
+        row(libc::SYS_futex, &[Int(1, FUTEX_WAIT)], "locks of the C and Rust libraries"),
+        row(libc::SYS_getrandom, &[], "seeds of hash tables"),
+        row(libc::SYS_clock_gettime, &[], "CPU time; wall time where the vDSO cannot tell it"),
+        row(libc::SYS_getpid, &[], "abort"),
+        row(libc::SYS_gettid, &[], "abort, and the text of a panic"),
+        row(
+            libc::SYS_tgkill,
+            &[Int(0, u64::from(pid)), Int(2, bits(libc::SIGABRT))],
+            "abort: that signal, to itself",
+        ),
+        row(libc::SYS_rt_sigprocmask, &[], "abort"),
+        row(libc::SYS_rt_sigreturn, &[], "return from a signal handler"),
+        row(libc::SYS_restart_syscall, &[], "the kernel's own, after a stop"),
+        row(libc::SYS_sigaltstack, &[], "the end of Rust's main thread"),
+        row(libc::SYS_exit, &[], "the end"),
+        row(libc::SYS_exit_group, &[], "the end"),
+    ];
+    if engine == Engine::LuaJit {
+        rows.push(row(
+            libc::SYS_mprotect,
+            &[Long(2, READ_EXEC)],
+            "finished machine code becomes executable, and read-only by the same call",
+        ));
+    }
+    rows
+}
+
+fn condition(arg: Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    let (index, width, operator, value) = match arg {
+        Arg::Int(index, value) => (index, Dword, SeccompCmpOp::Eq, value),
+        Arg::Long(index, value) => (index, Qword, SeccompCmpOp::Eq, value),
+        Arg::IntWithin(index, mask) => {
+            (index, Dword, SeccompCmpOp::MaskedEq(!mask & u64::from(u32::MAX)), 0)
+        }
+        Arg::LongWithin(index, mask) => (index, Qword, SeccompCmpOp::MaskedEq(!mask), 0),
+        Arg::LongBut(index, mask, value) => (index, Qword, SeccompCmpOp::MaskedEq(!mask), value),
+    };
+    SeccompCondition::new(index, width, operator, value)
+}
+
+/// The filter of a worker of this engine.
+fn filter(engine: Engine, pid: u32) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for row in table(engine, pid) {
+        let of_call = rules.entry(row.number).or_default();
+        // No rule at all means any arguments to the crate.
+        if !row.args.is_empty() {
+            let conditions = row.args.into_iter().map(condition).collect::<Result<_, _>>()?;
+            of_call.push(SeccompRule::new(conditions)?);
+        }
+    }
+    let target = std::env::consts::ARCH.try_into()?;
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, target)?.try_into()
+}
+
+/// Puts the filter in force.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn close(engine: Engine) -> io::Result<()> {
+    let program = filter(engine, std::process::id()).map_err(io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests;
