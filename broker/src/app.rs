@@ -32,7 +32,7 @@ const CONFIGURATION: u8 = 78;
 pub struct Core {
     config: RefCell<Rc<Config>>,
     /// The scripts in service.
-    pub catalog: Rc<Catalog>,
+    pub catalog: Catalog,
     /// The workers.
     pub pool: Rc<Pool>,
     /// The last runs.
@@ -52,6 +52,11 @@ impl Core {
     #[must_use]
     pub fn door(&self) -> Option<&Door> {
         self.door.get()
+    }
+
+    /// The subject patterns in use.
+    fn patterns(&self) -> Vec<Rc<str>> {
+        self.catalog.current().index.patterns().cloned().collect()
     }
 
     /// The longest that a script may take, waiting included.
@@ -103,7 +108,7 @@ pub struct Front(pub Rc<Core>);
 
 impl ingress::App for Front {
     fn scripts(&self, subject: &str) -> Vec<Rc<Script>> {
-        self.0.catalog.current().index.matching(subject)
+        self.0.catalog.current().index.matching(subject).into_owned()
     }
 
     fn longest(&self, script: &Script) -> Duration {
@@ -133,7 +138,12 @@ impl ingress::App for Front {
     }
 
     fn page_data(&self) -> pages::PageData {
-        crate::ingress::pages::PageData::of(&self.0)
+        let snapshot = self.0.catalog.current();
+        let rejected = snapshot.problems.iter().filter(|problem| problem.rejects);
+        pages::PageData {
+            scripts: snapshot.index.list().to_vec(),
+            rejected: rejected.map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -207,7 +217,8 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
 }
 
 fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {
-    let own = std::env::current_exe().map_err(|error| StartError::other("cannot find the broker's own path", error))?;
+    let own = std::env::current_exe()
+        .map_err(|error| StartError::other("cannot find the broker's own path", error))?;
     let beside = own.parent().map(PathBuf::from).unwrap_or_default();
     let folders = match &config.worker_dir {
         Some(folder) => vec![folder.clone()],
@@ -255,10 +266,9 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let settings = pool::Settings { workers: config.workers, queue: config.queue, plan: spawn_plan(config)? };
     let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
-    let catalog = Rc::new(Catalog::new());
     let core = Rc::new(Core {
         config: RefCell::new(config.clone()),
-        catalog: catalog.clone(),
+        catalog: Catalog::default(),
         pool: pool.clone(),
         records: Records::default(),
         door: OnceCell::new(),
@@ -266,14 +276,21 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     });
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
-    let store = file::Settings { scripts: config.script.clone(), libraries: config.library.clone() };
-    let limits = core.clone();
-    let check = move |script: Rc<Script>| {
-        let core = limits.clone();
-        async move { core.pool.check(script.clone(), core.limits(&script)).await }
-    };
-    file::follow(store, catalog, check).await.map_err(|error| StartError::other("cannot read the scripts", error))?;
+    read_scripts(&core).await?;
     Ok(core)
+}
+
+/// Reads the scripts, each compiled in a worker first, and follows their changes from then on.
+async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
+    let config = core.config();
+    let folders = file::Folders::new(&config.script, config.library.as_deref());
+    let checking = core.clone();
+    let check =
+        async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
+    let store = file::FileStore::open(folders, core.catalog.clone(), check).await;
+    let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
+    tokio::task::spawn_local(store.follow());
+    Ok(())
 }
 
 /// A signal to all doors.
@@ -309,8 +326,10 @@ async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Resul
         None => {
             let listener = listen(&config.embedded_nats.to_string(), "the embedded NATS server").await?;
             let address = listener.local_addr().map_err(|error| StartError::other("embedded NATS", error))?;
-            let settings =
-                hub::Settings { max_payload: usize::try_from(config.max_payload).unwrap_or(usize::MAX), ..hub::Settings::default() };
+            let settings = hub::Settings {
+                max_payload: usize::try_from(config.max_payload).unwrap_or(usize::MAX),
+                ..hub::Settings::default()
+            };
             let hub = hub::Hub::new(settings);
             let serving = tokio::task::spawn_local(server::serve(listener, hub.clone(), stop.clone().wait()));
             doors.push(Box::pin(async move {
@@ -322,7 +341,7 @@ async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Resul
     // Set once, here.
     let _ = core.door.set(door.clone());
     let subscriptions = Subscriptions::new(door, &config.queue_group);
-    subscriptions.set(core, core.catalog.current().index.patterns()).await;
+    subscriptions.set(core, core.patterns()).await;
     let (core, stop) = (core.clone(), stop.clone());
     let following = tokio::task::spawn_local(async move {
         let mut changes = core.catalog.changes();
@@ -331,8 +350,7 @@ async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Resul
                 changed = changes.changed() => if changed.is_err() { break },
                 () = stop.clone().wait() => break,
             }
-            let patterns = core.catalog.current().index.patterns();
-            subscriptions.set(&core, patterns).await;
+            subscriptions.set(&core, core.patterns()).await;
         }
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
@@ -355,7 +373,10 @@ async fn connect(config: &Config, url: &str) -> Result<async_nats::Client, Start
         options = options.add_root_certificates(path.clone()).require_tls(true);
     }
     options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
-    options.connect(url).await.map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
+    options
+        .connect(url)
+        .await
+        .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
 }
 
 /// A URL without user and password.
@@ -366,10 +387,16 @@ fn redacted(url: &str) -> String {
 }
 
 async fn listen(address: &str, what: &str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::other(&format!("{what} cannot listen on {address}"), error))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::other(&format!("{what} cannot listen on {address}"), error))
 }
 
-async fn open_http(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Result<std::net::SocketAddr, StartError> {
+async fn open_http(
+    core: &Rc<Core>,
+    stop: &Rc<Stop>,
+    doors: &mut Doors,
+) -> Result<std::net::SocketAddr, StartError> {
     let config = core.config();
     let mut settings = http::HttpSettings::new(|text| units::parse_duration(text).ok());
     settings.max_payload = usize::try_from(config.max_payload).unwrap_or(usize::MAX);
@@ -381,7 +408,8 @@ async fn open_http(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Resul
         tracing::info!(address = ?listener.local_addr().ok(), "operator pages");
         doors.push(serve_http(core, listener, only, stop));
     }
-    let listener = listen(&format!("{}", std::net::SocketAddr::new(config.bind, config.port)), "HTTP").await?;
+    let listener =
+        listen(&format!("{}", std::net::SocketAddr::new(config.bind, config.port)), "HTTP").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
     doors.push(serve_http(core, listener, settings, stop));
     Ok(address)

@@ -102,7 +102,8 @@ async fn layer_alone(ground: &Ground, layer: Layer) -> Result<String, String> {
 /// What the kernel says of itself. Notes only: what counts is tried.
 fn machine() -> Vec<String> {
     let root = Uid::effective().is_root();
-    let user = if root { "root: each worker becomes a user of its own" } else { "not root: workers share it" };
+    let user =
+        if root { "root: each worker becomes a user of its own" } else { "not root: workers share it" };
     vec![
         format!("kernel: {}", read("/proc/sys/kernel/osrelease")),
         format!("seccomp actions: {}", read("/proc/sys/kernel/seccomp/actions_avail")),

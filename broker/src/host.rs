@@ -83,5 +83,9 @@ pub fn wire_parts(parts: &[Part]) -> Vec<message::Part<'_>> {
 /// Who answers calls: the application, which has the doors to the outside.
 pub trait Powers {
     /// Judges and carries out a call of this invocation.
-    fn call(self: Rc<Self>, caller: Rc<Invocation>, call: Call) -> futures_util::future::LocalBoxFuture<'static, Answer>;
+    fn call(
+        self: Rc<Self>,
+        caller: Rc<Invocation>,
+        call: Call,
+    ) -> futures_util::future::LocalBoxFuture<'static, Answer>;
 }

@@ -57,7 +57,11 @@ pub fn admit(config: &Config, script: &Script, message: &Message) -> Result<(), 
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
     if script.executor != Executor::Lua {
-        let text = format!("{}: this version runs no scripts of the executor {}", script.name, script.executor.name());
+        let text = format!(
+            "{}: this version runs no scripts of the executor {}",
+            script.name,
+            script.executor.name()
+        );
         return Err(Refusal::new(Reason::Internal, text));
     }
     let size = message.payload.len() as u64;

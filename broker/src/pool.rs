@@ -193,7 +193,12 @@ impl Pool {
         let mut state = self.state.borrow_mut();
         if state.closed {
             drop(state);
-            return job.fail(Reason::Overloaded, "the server is stopping".into(), String::new(), String::new());
+            return job.fail(
+                Reason::Overloaded,
+                "the server is stopping".into(),
+                String::new(),
+                String::new(),
+            );
         }
         let known = state.costs.get(&job.script().id).is_some_and(Cost::is_short);
         job.short = known && job.is_small();
@@ -342,7 +347,10 @@ impl Pool {
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
     }
 
-    async fn start_process(self: &Rc<Self>, plan: Arc<SpawnPlan>) -> Result<spawn::Spawned, spawn::SpawnError> {
+    async fn start_process(
+        self: &Rc<Self>,
+        plan: Arc<SpawnPlan>,
+    ) -> Result<spawn::Spawned, spawn::SpawnError> {
         self.spawner.spawn(plan).await
     }
 
@@ -494,7 +502,8 @@ impl Pool {
 impl State {
     /// Hands a job to the worker that the scheduler chooses, or gives it back.
     fn hand(&mut self, job: Job) -> Result<(), Job> {
-        let fitting = self.workers.iter().enumerate().filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
+        let fitting =
+            self.workers.iter().enumerate().filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
         let views = fitting.map(|(index, worker)| (index, worker.view(&job)));
         let Some(chosen) = choose(views, job.short) else { return Err(job) };
         let worker = self.workers[chosen].clone();

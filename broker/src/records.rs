@@ -48,7 +48,8 @@ impl Records {
         };
         let logs = ending.logs.iter().take_while(fits).cloned().collect();
         let ending = Ending { answer: Answer::None, logs, ..ending.clone() };
-        let record = Record { subject: script.subject.clone(), at: SystemTime::now(), ending: Rc::new(ending) };
+        let record =
+            Record { subject: script.subject.clone(), at: SystemTime::now(), ending: Rc::new(ending) };
         kept.push_back(record);
     }
 

@@ -165,6 +165,12 @@ impl Index {
         }
     }
 
+    /// Whether any script answers this literal subject.
+    #[must_use]
+    pub fn answers(&self, subject: &str) -> bool {
+        !self.matching(subject).is_empty()
+    }
+
     /// The script of that subject (exactly) and name.
     #[must_use]
     pub fn get(&self, subject: &str, name: &str) -> Option<&Rc<Script>> {

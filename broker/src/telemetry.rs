@@ -45,8 +45,12 @@ pub fn script_line(script: &Script, invocation: u64, level: Level, text: &str) {
 pub fn denied(caller: &Invocation, text: &str) {
     let script = &caller.script;
     tracing::warn!(
-        tenant = &*script.tenant, subject = &*script.subject, script = &*script.name,
-        invocation = format_id(caller.id), text, "host call denied",
+        tenant = &*script.tenant,
+        subject = &*script.subject,
+        script = &*script.name,
+        invocation = format_id(caller.id),
+        text,
+        "host call denied",
     );
 }
 
@@ -54,14 +58,23 @@ pub fn denied(caller: &Invocation, text: &str) {
 pub fn ended(script: &Script, ending: &Ending) {
     if ending.reason == Reason::Ok {
         tracing::debug!(
-            tenant = &*script.tenant, subject = &*script.subject, script = &*script.name,
-            invocation = format_id(ending.invocation), reason = "ok",
+            tenant = &*script.tenant,
+            subject = &*script.subject,
+            script = &*script.name,
+            invocation = format_id(ending.invocation),
+            reason = "ok",
         );
         return;
     }
     tracing::warn!(
-        tenant = &*script.tenant, subject = &*script.subject, script = &*script.name,
-        invocation = format_id(ending.invocation), reason = ending.reason.word(), error = ending.error,
-        limit = ending.limit, measured = ending.measured, "invocation failed",
+        tenant = &*script.tenant,
+        subject = &*script.subject,
+        script = &*script.name,
+        invocation = format_id(ending.invocation),
+        reason = ending.reason.word(),
+        error = ending.error,
+        limit = ending.limit,
+        measured = ending.measured,
+        "invocation failed",
     );
 }

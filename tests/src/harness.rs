@@ -187,7 +187,10 @@ impl Broker {
 
     fn address(&self, name: &str) -> SocketAddr {
         let ready = self.ready().expect("started");
-        ready[name].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {name} in {ready}"))
+        ready[name]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in {ready}"))
     }
 
     /// Where it speaks HTTP.
@@ -356,7 +359,8 @@ impl Response {
     pub fn payload(&self, name: &str) -> String {
         use base64::Engine;
         let json = self.json();
-        let payload = json[name]["payload"].as_str().unwrap_or_else(|| panic!("no payload of {name}: {json}"));
+        let payload =
+            json[name]["payload"].as_str().unwrap_or_else(|| panic!("no payload of {name}: {json}"));
         let bytes = base64::engine::general_purpose::STANDARD.decode(payload).expect("base64");
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -376,7 +380,8 @@ impl Response {
 pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
     let mut stream = TcpStream::connect(to).expect("the broker accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head += &format!("Host: {to}\r\n");
     }
@@ -398,7 +403,10 @@ pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)
 #[must_use]
 pub fn parse_response(answer: &[u8]) -> Response {
     let text = String::from_utf8_lossy(answer);
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head: {text:?}"));
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
@@ -436,7 +444,8 @@ impl NatsServer {
         loop {
             if let Ok(text) = std::fs::read_to_string(&file)
                 && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
-                && let Some(port) = json["nats"][0].as_str().and_then(|url| url.rsplit(':').next()?.parse().ok())
+                && let Some(port) =
+                    json["nats"][0].as_str().and_then(|url| url.rsplit(':').next()?.parse().ok())
             {
                 return NatsServer { child, port, _folder: folder };
             }

@@ -67,7 +67,9 @@ fn assert_held(landlock_abi: Option<u8>, rows: &[Row]) -> usize {
     });
     let through: Vec<String> = results
         .iter()
-        .flat_map(|row| row.failures.iter().map(move |failure| format!("{} {}: {failure}", row.id, row.title)))
+        .flat_map(|row| {
+            row.failures.iter().map(move |failure| format!("{} {}: {failure}", row.id, row.title))
+        })
         .collect();
     assert!(through.is_empty(), "{} acts got through:\n{}", through.len(), through.join("\n"));
     results.iter().map(|row| row.tried).sum()

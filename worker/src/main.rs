@@ -2,9 +2,12 @@
 
 use msgscript_proto::message::{Engine, Setup, ToWorker};
 use msgscript_proto::{VERSION, codec};
-use msgscript_worker::jail::{self, sys};
+use msgscript_worker::jail::sys;
 use msgscript_worker::link::Link;
-use msgscript_worker::probe;
+use msgscript_worker::{heap, probe, serve};
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
 
 /// The exit status of a worker that was not told what to be (`EX_PROTOCOL`).
 const NOT_TOLD: i32 = 76;
@@ -27,7 +30,7 @@ fn run() -> i32 {
     let Some(setup) = read_setup(&mut link) else { return NOT_TOLD };
     match setup.engine {
         Engine::Probe => probe::serve(&mut link, &setup),
-        Engine::Lua | Engine::LuaJit => wait(&mut link, &setup),
+        Engine::Lua | Engine::LuaJit => serve::serve(&mut link, &setup),
     }
 }
 
@@ -37,12 +40,4 @@ fn read_setup(link: &mut Link) -> Option<Setup> {
         Ok(ToWorker::Setup(setup)) if setup.version == VERSION => Some(setup),
         _ => None,
     }
-}
-
-fn wait(link: &mut Link, setup: &Setup) -> i32 {
-    if let Err(status) = jail::enter(link, setup, setup.memory) {
-        return status;
-    }
-    while let Ok(Some(_)) = link.recv() {}
-    0
 }

@@ -139,7 +139,14 @@ impl Reply<'_> {
         out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: 0, outcome })
     }
 
-    fn fail(&self, out: &mut Link, fault: Fault, text: &[u8], limit: u64, measured: u64) -> std::io::Result<()> {
+    fn fail(
+        &self,
+        out: &mut Link,
+        fault: Fault,
+        text: &[u8],
+        limit: u64,
+        measured: u64,
+    ) -> std::io::Result<()> {
         // The text may be as long as the script likes.
         let text = &text[..text.len().min(64 << 10)];
         let outcome = Outcome::Failed(Failure { fault, text, limit, measured });

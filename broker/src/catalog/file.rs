@@ -95,17 +95,17 @@ pub struct FileStore<C> {
     libraries: Known,
 }
 
-impl<C: AsyncFn(&Script) -> Result<(), String>> FileStore<C> {
-    /// Reads the folders and puts what is there in service.
+impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
+    /// Reads the folders and puts what is there in service in `catalog`.
     ///
     /// # Errors
     /// When a folder is not there or cannot be read. Bad files are no error: see [`Snapshot::problems`].
-    pub async fn open(folders: Folders, check: C) -> Result<Self, StoreError> {
+    pub async fn open(folders: Folders, catalog: Catalog, check: C) -> Result<Self, StoreError> {
         folders.check()?;
         let watch = Watch::new(vec![folders.scripts.clone(), folders.libraries.clone()]);
         let mut store = FileStore {
             folders,
-            catalog: Catalog::default(),
+            catalog,
             check,
             watch,
             versions: Versions::default(),

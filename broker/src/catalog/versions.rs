@@ -106,7 +106,7 @@ impl Versions {
     }
 
     /// Settles what is in service of everything that changed. `check` tells whether a script compiles.
-    pub(crate) async fn build(&mut self, check: &impl AsyncFn(&Script) -> Result<(), String>) {
+    pub(crate) async fn build(&mut self, check: &impl AsyncFn(&Rc<Script>) -> Result<(), String>) {
         let all = std::mem::take(&mut self.libraries_changed);
         if all {
             self.gather();

@@ -6,9 +6,9 @@ use crate::catalog::Snapshot;
 /// The library's chunk: its own libraries, then itself.
 #[must_use]
 pub fn answer(catalog: &Snapshot, name: &str) -> Answer {
-    match catalog.library(name) {
-        Some(Ok(parts)) => Answer::Library(parts),
-        Some(Err(error)) => Answer::Failed(error),
-        None => Answer::NotFound,
+    match catalog.libraries.get(name) {
+        Ok(Some(parts)) => Answer::Library(parts),
+        Ok(None) => Answer::NotFound,
+        Err(error) => Answer::Failed(error.to_string()),
     }
 }

@@ -140,7 +140,8 @@ impl Subscriptions {
                     let incoming = Incoming::from_delivery(&delivery);
                     tokio::task::spawn_local(serve(app.clone(), subscribed.clone(), incoming));
                 });
-                let id = hub.subscribe(&pattern, Some(&self.group), handler).map_err(|error| error.to_string())?;
+                let id =
+                    hub.subscribe(&pattern, Some(&self.group), handler).map_err(|error| error.to_string())?;
                 Ok(Subscription::Embedded(id))
             }
             Door::External(client) => {
@@ -148,7 +149,11 @@ impl Subscriptions {
                 let mut subscriber = subscribed.map_err(|error| error.to_string())?;
                 let task = tokio::task::spawn_local(async move {
                     while let Some(message) = subscriber.next().await {
-                        tokio::task::spawn_local(serve(app.clone(), pattern.clone(), Incoming::from_client(message)));
+                        tokio::task::spawn_local(serve(
+                            app.clone(),
+                            pattern.clone(),
+                            Incoming::from_client(message),
+                        ));
                     }
                 });
                 Ok(Subscription::External(task.abort_handle()))
@@ -228,7 +233,11 @@ async fn serve(app: Rc<Core>, pattern: Rc<str>, incoming: Incoming) {
     if let Some(reply) = &incoming.reply
         && (reply.starts_with('$') || snapshot.index.answers(reply))
     {
-        tracing::warn!(subject = &*incoming.subject, reply = &**reply, "message refused: its reply would be a trigger");
+        tracing::warn!(
+            subject = &*incoming.subject,
+            reply = &**reply,
+            "message refused: its reply would be a trigger"
+        );
         return;
     }
     let scripts = snapshot.index.by_pattern(&pattern).to_vec();
@@ -256,7 +265,8 @@ async fn serve_raw(sender: &Sender, incoming: Incoming, scripts: Vec<Rc<Script>>
         return sender.send(reply::nats::refusal(Reason::NotFound, reply::nats::NO_SCRIPT)).await;
     }
     // Each script answers when it is done; the last needs no task of its own.
-    let (last, others) = scripts.split_last().map_or((None, &scripts[..]), |(last, others)| (Some(last), others));
+    let (last, others) =
+        scripts.split_last().map_or((None, &scripts[..]), |(last, others)| (Some(last), others));
     for script in others {
         let (sender, script, message) = (sender.clone(), script.clone(), message.clone());
         tokio::task::spawn_local(async move {
@@ -275,7 +285,8 @@ async fn serve_envelope(sender: &Sender, incoming: Incoming, envelope: Envelope,
     if background {
         sender.document(Bytes::from_static(b"{}")).await;
     }
-    let shown = envelope.subject.as_deref().filter(|subject| !subject.is_empty() && **subject != *incoming.subject);
+    let shown =
+        envelope.subject.as_deref().filter(|subject| !subject.is_empty() && **subject != *incoming.subject);
     let shown: Rc<str> = shown.map_or_else(|| incoming.subject.clone(), Into::into);
     let call = match &envelope.method {
         Some(method) if !method.is_empty() => {
@@ -355,7 +366,8 @@ impl Sender {
 
     async fn send(&self, message: NatsReply) {
         let (Some(reply), Some(door)) = (&self.reply, self.app.door()) else { return };
-        let fields: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let fields: Vec<(&str, &str)> =
+            message.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         if let Err(error) = door.publish(reply, None, &fields, message.payload).await {
             tracing::warn!(reply = &**reply, error, "reply not sent");
         }

@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 
 use super::job::{Job, Work, level};
 use super::spawn::SpawnPlan;
-use super::worker::{Sentence, Violation, Worker};
+use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
 use crate::host::Call;
 use crate::invocation::{LogLine, Reason};
@@ -24,9 +24,6 @@ use crate::units::print_duration;
 
 /// How long a worker may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
-
-/// A run that takes longer than this gives up the jobs that were handed over behind it.
-const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Packets read from one worker before others get their turn.
 const TURN: usize = 64;
@@ -44,7 +41,8 @@ pub(super) async fn run(pool: Weak<Pool>, plan: Arc<SpawnPlan>) {
         Err(error) => return strong.not_joined(engine, error.to_string()),
     };
     drop(strong);
-    let mut drive = Drive { pool, worker, assembler: Assembler::new(msgscript_proto::MAX_MESSAGE), joined: false };
+    let mut drive =
+        Drive { pool, worker, assembler: Assembler::new(msgscript_proto::MAX_MESSAGE), joined: false };
     let words = drive.serve(log).await;
     drive.bury(words).await;
 }
@@ -52,7 +50,12 @@ pub(super) async fn run(pool: Weak<Pool>, plan: Arc<SpawnPlan>) {
 /// Lets an idle worker end: its socket closes.
 pub(super) fn retire(worker: &Worker) {
     let text = "the worker was retired".to_owned();
-    worker.kill(Sentence { reason: Reason::Cancelled, error: text, limit: String::new(), measured: String::new() });
+    worker.kill(Sentence {
+        reason: Reason::Cancelled,
+        error: text,
+        limit: String::new(),
+        measured: String::new(),
+    });
 }
 
 /// A job that could not be sent: too large for a message, or the worker is dying.
@@ -94,30 +97,20 @@ impl Drive {
         let greeting = Instant::now() + GREETING;
         let timer = tokio::time::sleep_until(greeting.into());
         tokio::pin!(timer);
+        worker.looks_at.set(greeting);
         loop {
             let event = tokio::select! {
-                ready = worker.socket.readable() => match ready {
-                    Ok(mut ready) => {
-                        if !self.receive(&mut buffer) {
-                            ready.clear_ready();
-                        }
-                        Event::Readable
-                    }
-                    Err(_) => break,
-                },
-                ready = worker.socket.writable(), if worker.has_output() => match ready {
-                    Ok(mut ready) => {
-                        ready.clear_ready();
-                        Event::Writable
-                    }
-                    Err(_) => break,
-                },
+                _ = worker.socket.readable() => Event::Readable,
+                _ = worker.socket.writable(), if worker.has_output() => Event::Writable,
                 () = worker.wake.notified() => Event::Woken,
                 () = &mut timer => Event::Timer,
                 read = log.read(&mut line) => Event::Log(read),
             };
             match event {
-                Event::Readable | Event::Woken => {}
+                Event::Readable => {
+                    self.receive(&mut buffer);
+                }
+                Event::Woken => {}
                 Event::Writable => {
                     if worker.flush().is_err() {
                         self.violation(Violation("the socket is broken"));
@@ -134,6 +127,7 @@ impl Drive {
             // The timer is only ever brought forward here; one that fires early looks again.
             if timer.is_elapsed() || next < timer.deadline().into_std() {
                 timer.as_mut().reset(next.into());
+                worker.looks_at.set(next);
             }
         }
         words
@@ -211,9 +205,9 @@ impl Drive {
         let mut assembler = std::mem::replace(&mut self.assembler, Assembler::new(0));
         let result = match assembler.push(packet) {
             Ok(None) => Ok(()),
-            Ok(Some(message)) => {
-                codec::decode(message).map_err(|_| Violation("not a message")).and_then(|message| self.message(message))
-            }
+            Ok(Some(message)) => codec::decode(message)
+                .map_err(|_| Violation("not a message"))
+                .and_then(|message| self.message(message)),
             Err(_) => Err(Violation("packets that make no message")),
         };
         if packet.len() < MAX_PACKET {
@@ -291,7 +285,8 @@ impl Drive {
     }
 
     fn distrust(&self, error: String) {
-        let sentence = Sentence { reason: Reason::Internal, error, limit: String::new(), measured: String::new() };
+        let sentence =
+            Sentence { reason: Reason::Internal, error, limit: String::new(), measured: String::new() };
         self.worker.kill(sentence);
     }
 
@@ -337,7 +332,9 @@ impl Drive {
                 return Err(Violation("a host call out of order"));
             }
             job.calls = number;
-            let Work::Run { invocation, .. } = &job.work else { return Err(Violation("a host call of a check")) };
+            let Work::Run { invocation, .. } = &job.work else {
+                return Err(Violation("a host call of a check"));
+            };
             invocation.clone()
         };
         let Some(powers) = self.pool.upgrade().and_then(|pool| pool.powers()) else { return Ok(()) };
@@ -348,7 +345,8 @@ impl Drive {
             worker.in_host_call.set(false);
             let still = worker.jobs.borrow().front().is_some_and(|job| job.id() == invocation);
             if still && worker.sentence.borrow().is_none() {
-                let sent = answer.with_wire(|reply| worker.send(&ToWorker::HostReply { call: number, reply }));
+                let sent =
+                    answer.with_wire(|reply| worker.send(&ToWorker::HostReply { call: number, reply }));
                 if let Err(error) = sent {
                     tracing::error!(worker = worker.pid, %error, "host reply not sent");
                     retire(&worker);
@@ -363,7 +361,8 @@ impl Drive {
             let mut jobs = self.worker.jobs.borrow_mut();
             // The first is running; only those behind it can come back.
             let at = jobs.iter().skip(1).position(|job| job.id() == invocation && invocation != 0);
-            at.and_then(|at| jobs.remove(at + 1)).ok_or(Violation("a job came back that was not handed over"))?
+            at.and_then(|at| jobs.remove(at + 1))
+                .ok_or(Violation("a job came back that was not handed over"))?
         };
         if let Some(pool) = self.pool.upgrade() {
             pool.put_back(vec![job]);
@@ -394,13 +393,23 @@ impl Drive {
         }
         if !retired {
             let (reason, error) = (sentence.reason.word(), &sentence.error);
-            tracing::warn!(worker = worker.pid, reason, error, limit = sentence.limit, measured = sentence.measured, "worker ended");
+            tracing::warn!(
+                worker = worker.pid,
+                reason,
+                error,
+                limit = sentence.limit,
+                measured = sentence.measured,
+                "worker ended"
+            );
         }
         let jobs = std::mem::take(&mut *worker.jobs.borrow_mut());
         for job in jobs {
             let Sentence { reason, error, limit, measured } = sentence.clone();
             let (limit, measured) = if reason == Reason::Memory && limit.is_empty() {
-                (crate::units::print_size(job.limits.memory), format!("over {}", crate::units::print_size(job.limits.memory)))
+                (
+                    crate::units::print_size(job.limits.memory),
+                    format!("over {}", crate::units::print_size(job.limits.memory)),
+                )
             } else {
                 (limit, measured)
             };

@@ -71,7 +71,10 @@ impl Job {
     /// What it needs.
     #[must_use]
     pub fn engine(&self) -> Engine {
-        if self.script().jit { Engine::LuaJit } else { Engine::Lua }
+        match &self.work {
+            Work::Run { invocation, .. } if invocation.script.jit => Engine::LuaJit,
+            _ => Engine::Lua,
+        }
     }
 
     /// The run's id; 0 for a check.
@@ -114,7 +117,14 @@ impl Job {
                 };
                 let headers = message.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
                 let (payload, limits) = (&*message.payload, self.limits);
-                send(&ToWorker::Invoke(Invoke { invocation: *id, script: script_id, entry, headers, payload, limits }))
+                send(&ToWorker::Invoke(Invoke {
+                    invocation: *id,
+                    script: script_id,
+                    entry,
+                    headers,
+                    payload,
+                    limits,
+                }))
             }
             Work::Check { script, .. } => {
                 let parts = wire_parts(&script.parts);

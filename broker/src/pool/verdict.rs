@@ -77,9 +77,10 @@ pub fn of_death(status: Option<ExitStatus>) -> (Reason, String) {
         Some(Ok(Signal::SIGSYS)) => {
             (Reason::KilledSyscall, "the worker process was killed for a forbidden system call".to_owned())
         }
-        Some(Ok(Signal::SIGSEGV)) => {
-            (Reason::Crashed, "the worker process crashed (SIGSEGV): the script exhausted the stack?".to_owned())
-        }
+        Some(Ok(Signal::SIGSEGV)) => (
+            Reason::Crashed,
+            "the worker process crashed (SIGSEGV): the script exhausted the stack?".to_owned(),
+        ),
         Some(Ok(signal)) => (Reason::Crashed, format!("the worker process was killed ({})", signal.as_str())),
         Some(Err(_)) => (Reason::Crashed, "the worker process was killed".to_owned()),
         None if status.code() == Some(EXHAUSTED) => (Reason::Memory, "memory limit reached".to_owned()),

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use msgscript_proto::codec;
 use msgscript_proto::message::{Engine, Setup, ToWorker};
@@ -16,13 +16,16 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::Pid;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
 
 use super::job::Job;
 use super::spawn::Spawned;
 use crate::invocation::{Reason, Tenant};
 use crate::schedule::{DEPTH, View};
+
+/// A run that takes longer than this gives up the jobs that were handed over behind it.
+pub const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Scripts kept loaded in one worker; the least recently used goes first.
 const LOADED: usize = 256;
@@ -54,14 +57,17 @@ pub struct Worker {
     pub engine: Engine,
     /// How it was set up.
     pub setup: Setup,
-    /// The broker's end.
-    pub socket: AsyncFd<OwnedFd>,
+    /// The broker's end. tokio has no type of its own for `SOCK_SEQPACKET`, which sends and receives as a
+    /// connected datagram socket does.
+    pub socket: UnixDatagram,
     worker_end: RefCell<Option<OwnedFd>>,
     child: RefCell<Option<Child>>,
     /// What was handed to it and not answered, in order: only the first can have started.
     pub jobs: RefCell<VecDeque<Job>>,
     /// When the first of them became the first.
     pub began: Cell<Instant>,
+    /// When its task will look at the clock next.
+    pub looks_at: Cell<Instant>,
     /// Whose code it has run.
     pub tenant: RefCell<Option<Tenant>>,
     /// Whether it has greeted and was checked.
@@ -97,11 +103,12 @@ impl Worker {
             pid: child.id(),
             engine: setup.engine,
             setup,
-            socket: AsyncFd::new(socket)?,
+            socket: UnixDatagram::from_std(socket.into())?,
             worker_end: RefCell::new(Some(worker_end)),
             child: RefCell::new(Some(child)),
             jobs: RefCell::default(),
             began: Cell::new(now),
+            looks_at: Cell::new(now),
             tenant: RefCell::default(),
             ready: Cell::new(false),
             settled: Cell::new(false),
@@ -148,11 +155,17 @@ impl Worker {
             return Err((job, error));
         }
         self.tenant.borrow_mut().get_or_insert_with(|| job.tenant().clone());
+        let now = Instant::now();
         let mut jobs = self.jobs.borrow_mut();
         if jobs.is_empty() {
-            self.began.set(Instant::now());
+            self.began.set(now);
         }
+        let look_at = if jobs.is_empty() { job.deadline } else { now + 2 * PATIENCE };
         jobs.push_back(job);
+        // Timers are set seldom: one that fires early looks again.
+        if look_at < self.looks_at.get() {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -208,7 +221,7 @@ impl Worker {
         let mut outgoing = self.outgoing.borrow_mut();
         let mut packets = Packets::new(buffer);
         while let Some(packet) = packets.next_packet() {
-            if outgoing.is_empty() && try_send(&self.socket, packet)? {
+            if outgoing.is_empty() && send_now(&self.socket, packet)? {
                 continue;
             }
             outgoing.push_back(packet.to_vec());
@@ -230,10 +243,11 @@ impl Worker {
     pub fn flush(&self) -> io::Result<()> {
         let mut outgoing = self.outgoing.borrow_mut();
         while let Some(packet) = outgoing.front() {
-            if !try_send(&self.socket, packet)? {
-                break;
+            match self.socket.try_send(packet) {
+                Ok(_) => drop(outgoing.pop_front()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
             }
-            outgoing.pop_front();
         }
         Ok(())
     }
@@ -243,7 +257,7 @@ impl Worker {
     /// # Errors
     /// `WouldBlock` when there is none; else what the kernel says.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.socket.get_ref().as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
+        self.socket.try_recv(buffer)
     }
 
     /// Takes back the jobs that the worker has not read. The kernel gives each packet to one reader only, so
@@ -267,10 +281,10 @@ impl Worker {
                 unread.push(invoke.invocation);
             }
         }
-        drop(worker_end);
         let mut jobs = self.jobs.borrow_mut();
-        let (back, stay) =
-            std::mem::take(&mut *jobs).into_iter().partition(|job| job.id() != 0 && unread.contains(&job.id()));
+        let (back, stay) = std::mem::take(&mut *jobs)
+            .into_iter()
+            .partition(|job| job.id() != 0 && unread.contains(&job.id()));
         *jobs = stay;
         Vec::from_iter::<VecDeque<Job>>(back)
     }
@@ -328,10 +342,10 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Sends a packet whole; false if the socket is full.
-fn try_send(socket: &AsyncFd<OwnedFd>, packet: &[u8]) -> io::Result<bool> {
+/// Sends a packet whole, without asking tokio first whether it may; false if the socket is full.
+fn send_now(socket: &UnixDatagram, packet: &[u8]) -> io::Result<bool> {
     loop {
-        match send(socket.get_ref().as_raw_fd(), packet, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        match send(socket.as_raw_fd(), packet, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => return Ok(true),
             Err(Errno::EAGAIN) => return Ok(false),
             Err(Errno::EINTR) => {}

@@ -116,9 +116,7 @@ fn condition(arg: Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
     let (index, width, operator, value) = match arg {
         Arg::Int(index, value) => (index, Dword, SeccompCmpOp::Eq, value),
         Arg::Long(index, value) => (index, Qword, SeccompCmpOp::Eq, value),
-        Arg::IntWithin(index, mask) => {
-            (index, Dword, SeccompCmpOp::MaskedEq(!mask & u64::from(u32::MAX)), 0)
-        }
+        Arg::IntWithin(index, mask) => (index, Dword, SeccompCmpOp::MaskedEq(!mask & u64::from(u32::MAX)), 0),
         Arg::LongWithin(index, mask) => (index, Qword, SeccompCmpOp::MaskedEq(!mask), 0),
         Arg::LongBut(index, mask, value) => (index, Qword, SeccompCmpOp::MaskedEq(!mask), value),
     };

@@ -11,6 +11,9 @@ pub const SCRIPT: u8 = 1;
 /// First byte of the short name of our own Lua code: never a place that an author should see.
 pub const INTERNAL: u8 = 2;
 
+/// How LuaJIT names a function of ours in a traceback, before its address.
+const NATIVE: &[u8] = b"[C]: at 0x";
+
 #[derive(Debug)]
 struct Piece {
     first_line: usize,
@@ -55,8 +58,21 @@ impl Places {
         Some((&piece.name, line + 1 - piece.first_line))
     }
 
-    /// Appends `text` with all places as the author knows them.
+    /// Appends `text` with all places as the author knows them, and without the addresses that tracebacks
+    /// name our own functions by.
     pub fn rewrite(&self, text: &[u8], out: &mut Vec<u8>) {
+        let mut rest = text;
+        while let Some(at) = rest.windows(NATIVE.len()).position(|window| window == NATIVE) {
+            self.rewrite_marks(&rest[..at], out);
+            out.extend_from_slice(b"[C]: in ?");
+            let after = &rest[at + NATIVE.len()..];
+            let digits = after.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            rest = &after[digits..];
+        }
+        self.rewrite_marks(rest, out);
+    }
+
+    fn rewrite_marks(&self, text: &[u8], out: &mut Vec<u8>) {
         let mut rest = text;
         while let Some(at) = rest.iter().position(|byte| *byte == SCRIPT) {
             out.extend_from_slice(&rest[..at]);
@@ -120,6 +136,7 @@ mod tests {
         assert_eq!(rewritten(&places, b"e \x010:3: \x010:4"), "e x/y.lua:1: x/y.lua:2");
         assert_eq!(rewritten(&places, b"\x010 at EOF"), "x/y.lua at EOF");
         assert_eq!(rewritten(&places, b"\x017:1:"), "\u{1}7:1:");
+        assert_eq!(rewritten(&places, b"a\n\t[C]: at 0x55f0ab\n\x010:2"), "a\n\t[C]: in ?\nweb.lua:2");
     }
 
     proptest! {

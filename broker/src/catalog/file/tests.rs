@@ -23,7 +23,7 @@ impl Drop for Fixture {
 type Checked = Rc<RefCell<Vec<String>>>;
 
 /// A compiler that dislikes the word BAD.
-fn compiler(checked: &Checked) -> impl AsyncFn(&Script) -> Result<(), String> + use<> {
+fn compiler(checked: &Checked) -> impl AsyncFn(&Rc<Script>) -> Result<(), String> + use<> {
     let checked = checked.clone();
     async move |script: &Script| {
         tokio::task::yield_now().await;

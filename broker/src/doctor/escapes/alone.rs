@@ -9,16 +9,7 @@ use crate::doctor::row::{Case, Row};
 
 pub(super) fn rows(broker: u32) -> Vec<Row> {
     let broker = u64::from(broker);
-    vec![
-        files(),
-        network(),
-        signals(broker),
-        descriptors(),
-        processes(),
-        user(),
-        hidden(),
-        no_new_privs(),
-    ]
+    vec![files(), network(), signals(broker), descriptors(), processes(), user(), hidden(), no_new_privs()]
 }
 
 const DENIED: &[Errno] = &[Errno::EACCES];
