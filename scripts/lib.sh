@@ -14,7 +14,8 @@ install_packages() {
             echo "missing: $*. As root: apt-get install -y --no-install-recommends $*" >&2
             return 1
         fi
-        as_root=(sudo)
+        # Without a terminal nobody can answer a question.
+        if [ -t 0 ]; then as_root=(sudo); else as_root=(sudo -n); fi
     fi
     echo "installing $*"
     "${as_root[@]}" apt-get update -qq
