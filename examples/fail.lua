@@ -15,7 +15,7 @@ function OnMessage(subject, payload)
     while true do end
   elseif payload == "memory" then
     local hoard = {}
-    while true do hoard[#hoard + 1] = ("x"):rep(2 ^ 20) end
+    while true do hoard[#hoard + 1] = ("x"):rep(2 ^ 20) .. #hoard end
   elseif payload == "escape" then
     local file, problem = io.open("/etc/passwd")
     return "passwd: " .. tostring(file or problem) .. ", shell: " .. tostring(os.execute("id"))
