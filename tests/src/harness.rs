@@ -31,9 +31,12 @@ pub fn program(name: &str) -> PathBuf {
 #[derive(Debug, Default)]
 pub struct Setup {
     scripts: Vec<(String, Vec<u8>)>,
+    libraries: Vec<(String, Vec<u8>)>,
+    config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     nats: Option<String>,
+    nats_env: bool,
     workers: Option<usize>,
 }
 
@@ -51,17 +54,42 @@ impl Setup {
         self
     }
 
-    /// With a Lua script of that subject and name.
+    /// With a Lua script of that subject and name, in `<name>.lua` (`<subject>-<name>.lua` if that is taken).
+    /// Its text begins on line 3.
     #[must_use]
     pub fn script(self, subject: &str, name: &str, lua: &str) -> Setup {
         let text = format!("--* subject: {subject}\n--* name: {name}\n{lua}\n");
-        self.file(&format!("{name}.lua"), text)
+        let mut path = format!("{name}.lua");
+        if self.scripts.iter().any(|(taken, _)| *taken == path) {
+            path = format!("{subject}-{name}.lua");
+        }
+        self.file(&path, text)
     }
 
-    /// With an HTTP-mode Lua script of that subject and name.
+    /// The same in HTTP mode. Its text begins on line 4.
     #[must_use]
     pub fn http_script(self, subject: &str, name: &str, lua: &str) -> Setup {
         self.script(subject, name, &format!("--* http: true\n{lua}"))
+    }
+
+    /// With a Lua script whose subject and name are the same.
+    #[must_use]
+    pub fn lua(self, name: &str, lua: &str) -> Setup {
+        self.script(name, name, lua)
+    }
+
+    /// With a library of that path below a library folder of its own.
+    #[must_use]
+    pub fn library(mut self, path: &str, lua: &str) -> Setup {
+        self.libraries.push((path.to_owned(), lua.as_bytes().to_vec()));
+        self
+    }
+
+    /// With a configuration file of this text.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Setup {
+        self.config = Some(toml.to_owned());
+        self
     }
 
     /// With these arguments.
@@ -90,6 +118,13 @@ impl Setup {
     pub fn nats(mut self, url: &str) -> Setup {
         self.nats = Some(url.to_owned());
         self
+    }
+
+    /// On an external NATS server that only the environment names.
+    #[must_use]
+    pub fn nats_env(mut self, url: &str) -> Setup {
+        self.nats_env = true;
+        self.env("NATS_URL", url)
     }
 
     /// Starts it and waits until it serves.
@@ -123,10 +158,21 @@ impl Setup {
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.arg("--script").arg(folder.path().join("scripts"));
+        if !self.libraries.is_empty() {
+            for (path, text) in &self.libraries {
+                write_file(&folder.path().join("lib").join(path), text);
+            }
+            command.arg("--library").arg(folder.path().join("lib"));
+        }
+        if let Some(toml) = &self.config {
+            write_file(&folder.path().join("config.toml"), toml.as_bytes());
+            command.arg("--config").arg(folder.path().join("config.toml"));
+        }
         command.args(["--port", "0", "--bind", "127.0.0.1"]);
         command.args(["--workers", &self.workers.unwrap_or(2).to_string()]);
         match &self.nats {
             Some(url) => command.args(["--natsurl", url]),
+            None if self.nats_env => &mut command,
             None => command.args(["--embedded-nats", "127.0.0.1:0"]),
         };
         command.args(&self.args);
@@ -199,6 +245,12 @@ impl Broker {
         self.address("http")
     }
 
+    /// Where its pages are, if they have a listener of their own.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.address("admin")
+    }
+
     /// The URL of its embedded NATS server.
     #[must_use]
     pub fn nats_url(&self) -> String {
@@ -224,6 +276,57 @@ impl Broker {
         write_file(&self.scripts().join(path), text.as_ref());
     }
 
+    /// Writes a library into its library folder.
+    pub fn write_library(&self, path: &str, text: &str) {
+        write_file(&self.folder.path().join("lib").join(path), text.as_bytes());
+    }
+
+    /// The folder that holds all that is its own.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Waits for a log event that has all of these texts anywhere in it.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn wait_for_words(&self, words: &[&str]) -> serde_json::Value {
+        self.wait_for_event(&format!("{words:?}"), |event| {
+            let text = event.to_string();
+            words.iter().all(|word| text.contains(word))
+        })
+    }
+
+    /// How many log events so far have this text anywhere in them.
+    #[must_use]
+    pub fn count_events(&self, word: &str) -> usize {
+        self.events().iter().filter(|event| event.to_string().contains(word)).count()
+    }
+
+    /// Posts to the only script of a subject, which must succeed: what it answered.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn call(&self, subject: &str, body: &str) -> String {
+        let response = self.post(&format!("/{subject}"), body);
+        assert_eq!(response.status, 200, "{subject}: {}", response.text());
+        response.only_payload()
+    }
+
+    /// Posts to the only script of a subject, which must fail: the response and its error text.
+    ///
+    /// # Panics
+    /// When it succeeds.
+    #[must_use]
+    pub fn fail(&self, subject: &str, body: &str) -> (Response, String) {
+        let response = self.post(&format!("/{subject}"), body);
+        assert_ne!(response.status, 200, "{subject}: {}", response.text());
+        let error = response.only()["error"].as_str().expect("an error").to_owned();
+        (response, error)
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -239,10 +342,28 @@ impl Broker {
         all.iter().flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
     }
 
+    /// Its worker that is running something, as the one that uses CPU time tells.
+    ///
+    /// # Panics
+    /// When none does.
+    #[must_use]
+    pub fn busy_worker(&self) -> u32 {
+        let deadline = Instant::now() + PATIENCE;
+        let start: Vec<(u32, u64)> = self.workers().into_iter().map(|pid| (pid, cpu_ticks(pid))).collect();
+        loop {
+            // A spare that starts up uses some, too: a run in an endless loop uses more.
+            let busy = start.iter().find(|(pid, before)| cpu_ticks(*pid) >= before + 10);
+            if let Some((pid, _)) = busy {
+                return *pid;
+            }
+            assert!(Instant::now() < deadline, "no worker is busy\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).expect("a process id");
-        kill(Pid::from_raw(pid), signal).expect("it is ours");
+        kill_process(self.pid(), signal);
     }
 
     /// Whether it runs.
@@ -312,6 +433,38 @@ impl Drop for Broker {
     }
 }
 
+/// Sends a signal to a process; one that is gone is none of our concern.
+pub fn kill_process(pid: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(i32::try_from(pid).expect("a process id")), signal);
+}
+
+/// CPU time that a process has used, in clock ticks; 0 if it is gone.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2);
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// Whether a process exists and is no zombie.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
+
+/// Polls until something holds.
+///
+/// # Panics
+/// When it never does.
+pub fn wait_until(what: &str, test: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !test() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn write_file(path: &Path, text: &[u8]) {
     std::fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder");
     std::fs::write(path, text).expect("a file");
@@ -363,6 +516,36 @@ impl Response {
             json[name]["payload"].as_str().unwrap_or_else(|| panic!("no payload of {name}: {json}"));
         let bytes = base64::engine::general_purpose::STANDARD.decode(payload).expect("base64");
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The result of the only script in the JSON body.
+    ///
+    /// # Panics
+    /// When there is not exactly one.
+    #[must_use]
+    pub fn only(&self) -> serde_json::Value {
+        let json = self.json();
+        let results = json.as_object().unwrap_or_else(|| panic!("no object: {json}"));
+        assert_eq!(results.len(), 1, "{json}");
+        results.values().next().cloned().expect("there is one")
+    }
+
+    /// The decoded payload of the only script in the JSON body.
+    ///
+    /// # Panics
+    /// When there is not exactly one.
+    #[must_use]
+    pub fn only_payload(&self) -> String {
+        let name = self.json().as_object().and_then(|results| results.keys().next().cloned());
+        let _ = self.only();
+        self.payload(&name.expect("there is one"))
+    }
+
+    /// All headers of that name.
+    #[must_use]
+    pub fn header_all(&self, name: &str) -> Vec<&str> {
+        let found = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).collect()
     }
 
     /// `Msgscript-Reason`.
