@@ -367,18 +367,26 @@ async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Resul
     Ok(address)
 }
 
-async fn connect(url: &str, creds: Option<&Path>, ca: Option<&Path>) -> Result<async_nats::Client, StartError> {
+async fn connect(
+    url: &str,
+    creds: Option<&Path>,
+    ca: Option<&Path>,
+) -> Result<async_nats::Client, StartError> {
     let mut options = async_nats::ConnectOptions::new().name("msgscript-broker").retry_on_initial_connect();
     if let Some(path) = creds {
         let read = options.credentials_file(path).await;
-        options = read.map_err(|error| StartError::other(&format!("nats-creds {}", path.display()), error))?;
+        options =
+            read.map_err(|error| StartError::other(&format!("nats-creds {}", path.display()), error))?;
     }
     if let Some(path) = ca {
         options = options.add_root_certificates(path.to_owned()).require_tls(true);
     }
     options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
     let servers: Vec<&str> = url.split(',').map(str::trim).collect();
-    options.connect(servers).await.map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
+    options
+        .connect(servers)
+        .await
+        .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
 }
 
 /// URLs without user and password.
@@ -413,8 +421,7 @@ async fn open_http(
         tracing::info!(address = ?listener.local_addr().ok(), "operator pages");
         doors.push(serve_http(core, listener, only, stop));
     }
-    let listener =
-        listen(&config.http.to_string(), "HTTP").await?;
+    let listener = listen(&config.http.to_string(), "HTTP").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
     doors.push(serve_http(core, listener, settings, stop));
     Ok(address)

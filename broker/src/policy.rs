@@ -67,7 +67,11 @@ pub fn admit(config: &Config, script: &Script, message: &Message) -> Result<(), 
     let size = message.payload.len() as u64;
     if size > config.limits.payload {
         let refusal = Refusal::new(Reason::TooLarge, "the payload is too large".to_owned());
-        return Err(Refusal { limit: print_size(config.limits.payload), measured: print_size(size), ..refusal });
+        return Err(Refusal {
+            limit: print_size(config.limits.payload),
+            measured: print_size(size),
+            ..refusal
+        });
     }
     Ok(())
 }

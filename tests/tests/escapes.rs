@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use msgscript_broker::doctor::prisoner::{Prisoner, PrisonerError, Seen};
-use msgscript_broker::doctor::row::{Ground, Row, RowResult, run_row};
+use msgscript_broker::doctor::row::{GUARD, Ground, Row, RowResult, run_row};
 use msgscript_broker::doctor::{Options, doctor, escapes};
 use msgscript_broker::pool::spawn::{self, SpawnPlan, Spawner};
 use msgscript_broker::pool::verify::{Seen as Visible, verify};
@@ -18,9 +18,6 @@ use msgscript_proto::message::Setup;
 use msgscript_proto::sandbox::{Layer, Probe};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
-
-/// Longer than anything takes that ends at all.
-const GUARD: Duration = Duration::from_secs(20);
 
 /// The worker of this build, beside the test's own program.
 fn worker_binary() -> PathBuf {
@@ -37,6 +34,7 @@ fn ground(landlock_abi: Option<u8>, without: &[Layer]) -> Ground {
         worker_binary: worker_binary(),
         landlock_abi,
         without: without.to_vec(),
+        longest: GUARD,
     }
 }
 
@@ -100,7 +98,8 @@ fn each_layer_is_what_holds_some_row() {
             continue; // Workers keep the user of the broker: there is nothing to take away.
         }
         let open = block_on(async {
-            let ground = ground(None, &[layer]);
+            // Acts that get through may wait for ever.
+            let ground = Ground { longest: Duration::from_secs(1), ..ground(None, &[layer]) };
             let mut open = Vec::new();
             for row in escapes::named(std::process::id()) {
                 // Without Landlock, its rows are to be run too: that is the point.

@@ -878,13 +878,18 @@ unsafe extern "C-unwind" fn host_library(state: *mut lua_State) -> c_int {
         let mut mark = [0u8; 40];
         if !fetch_library(host(state), name, &mut mark) {
             ffi::lua_pushnil(state);
+            if host(state).text.is_empty() {
+                return 1;
+            }
             push_str(state, &host(state).text);
             return 2;
         }
         let source: *const [u8] = host(state).source.as_slice();
         if !load_text(state, source, mark.as_ptr().cast()) {
             rewrite_place(state);
-            ffi::lua_error(state);
+            ffi::lua_pushnil(state);
+            ffi::lua_insert(state, -2);
+            return 2;
         }
         1
     }

@@ -205,7 +205,7 @@ fn values_print_without_addresses() {
     assert_eq!(state.run("local t = {} return tostring(t) == tostring(t)"), "true");
     check(&[
         ("return ('%s|%p'):format(string.find, {})", "function: 0x0000abcd|0x0000abce"),
-        ("return ('%p'):format('x'):match('^0x0000') ~= nil", "true"),
+        ("return ('%p'):format('x'):match('^0x%x+$') ~= nil", "true"),
         (
             "return tostring(setmetatable({}, {__tostring = function() return 'mine' end, __metatable = 1}))",
             "mine",
@@ -344,14 +344,20 @@ fn requires_modules_libraries_and_preloaded() {
             "ERROR error loading module broken:\n\tbroken.lua:1: unexpected symbol near '='",
         ),
         ("return pcall(require, 'fails')", "false fails.lua:1: no"),
-        ("return (require('fails'))", "ERROR t.lua:1: loop or previous error loading module: fails"),
+        (
+            "pcall(require, 'fails') return (require('fails'))",
+            "ERROR t.lua:1: loop or previous error loading module: fails",
+        ),
         ("require({})", "ERROR t.lua:1: bad argument #1 to require (string expected, got table)"),
         (
             "table.insert(package.loaders, 1, function(name) return function() return name .. '!' end end) return require('q')",
             "q!",
         ),
-        ("module('mod.sub', package.seeall) x = 1 print('seen') return _NAME", "mod.sub"),
-        ("return mod.sub.x, require('mod.sub') == mod.sub", "1 true"),
+        (
+            "module('mod.sub', package.seeall) x = 1 print('seen') local mod = package.loaded['mod.sub'] \
+            return _NAME, mod.x, require('mod.sub') == mod",
+            "mod.sub 1 true",
+        ),
     ]);
 }
 
@@ -362,13 +368,16 @@ fn files_work_as_in_lua() {
             "local f = assert(io.open('a', 'w')) return f:write('1\\r\\n2\\n3'), f:close(), tostring(f), io.type(f)",
             "true true file (closed) closed file",
         ),
-        ("local r = {} for l in io.lines('a') do r[#r + 1] = l end return table.concat(r, ',')", "1,2,3"),
         (
-            "local f = io.open('a') local r = '' for l in f:lines() do r = r .. l end return r, io.type(f), tostring(f)",
+            "local f = assert(io.open('a', 'w')) f:write('1\\r\\n2\\n3') f:close() local r = {} for l in io.lines('a') do r[#r + 1] = l end return table.concat(r, ',')",
+            "1,2,3",
+        ),
+        (
+            "local f = assert(io.open('a', 'w')) f:write('1\\r\\n2\\n3') f:close() local f = io.open('a') local r = '' for l in f:lines() do r = r .. l end return r, io.type(f), tostring(f)",
             "123 file file",
         ),
         (
-            "local r = '' for a, b in io.lines('a', '*n', '*L') do r = r .. a .. '=' .. (b or 'E'):byte() .. ' ' end return r",
+            "local f = assert(io.open('a', 'w')) f:write('1\\r\\n2\\n3') f:close() local r = '' for a, b in io.lines('a', '*n', '*L') do r = r .. a .. '=' .. (b or 'E'):byte() .. ' ' end return r",
             "1=13 2=10 3=69 ",
         ),
         ("return io.open('no')", "nil open no: no such file or directory 1"),
@@ -383,7 +392,7 @@ fn files_work_as_in_lua() {
         ("return os.execute('true'), os.setlocale('C')", "1 false"),
         ("os.setenv('A', 'b') return os.getenv('A'), os.getenv('PATH')", "b nil"),
         (
-            "return os.rename('a', 'z'), os.remove('z'), os.remove('z')",
+            "local f = assert(io.open('a', 'w')) f:write('1\\r\\n2\\n3') f:close() return os.rename('a', 'z'), os.remove('z'), os.remove('z')",
             "true true nil remove z: no such file or directory",
         ),
         (
@@ -406,7 +415,7 @@ fn debug_only_looks() {
     check(&[
         (
             "return debug.getinfo(1, 'l').currentline, debug.getinfo(1, 'S').short_src, debug.getinfo(1, 'S').source",
-            "1 dir/t.lua @dir/t.lua",
+            "1 t.lua @t.lua",
         ),
         ("return debug.getinfo(print).what, debug.getinfo(1, 'n').name, debug.getinfo(99)", "Lua nil nil"),
         (
@@ -414,13 +423,13 @@ fn debug_only_looks() {
             "true true",
         ),
         (
-            "local t = debug.traceback('msg') return t:match('^msg\\nstack traceback:\\n\\tdir/t%.lua:1:') ~= nil",
+            "local t = debug.traceback('msg') return t:match('^msg\\nstack traceback:\\n\\tt%.lua:1:') ~= nil",
             "true",
         ),
         ("return debug.traceback(nil):match('^stack'), debug.traceback({}) ~= nil", "stack true"),
         (
-            "return (select(2, xpcall(function() error('x') end, debug.traceback)):match('^dir/t.lua:1: x%sstack'))",
-            "dir/t.lua:1: x\nstack",
+            "return (select(2, xpcall(function() error('x') end, debug.traceback)):match('^t.lua:1: x%sstack'))",
+            "t.lua:1: x\nstack",
         ),
     ]);
 }
@@ -494,12 +503,5 @@ fn a_script_cannot_break_what_the_prelude_uses() {
     )]);
     let state = State::new();
     state.run("for k in pairs(string) do string[k] = nil end tostring = nil print({}, 1)");
-    assert_eq!(state.logged(), ["table: 0x0000abcd\t1"]);
-}
-
-#[test]
-fn the_adapter_carries_tables() {
-    let state = State::new();
-    assert_eq!(state.run("return require('json').encode({1, 'x', {}})"), r#"[1,"x",[]]"#);
-    assert_eq!(array([]), Value::Table(vec![]));
+    assert_eq!(numbered(&state.logged().join("\n")), "table: 0x0000abcd\t1");
 }

@@ -1,0 +1,146 @@
+//! The bytes of each message, so that a change on the wire is seen. Whoever changes a line here changes
+//! [`msgscript_proto::VERSION`] too, once a version has been released.
+
+use msgscript_proto::host::{HostCall, HostReply};
+use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Setup, ToBroker, ToWorker};
+use msgscript_proto::outcome::{Failure, Fault, Outcome};
+use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
+use msgscript_proto::{VERSION, codec};
+
+/// Compares all with the table; prints it as it would be now when anything differs.
+fn compare<T>(
+    golden: &str,
+    messages: Vec<(&'static str, T)>,
+    name: impl Fn(&T) -> &'static str,
+    encode: impl Fn(&T, &mut Vec<u8>),
+) {
+    let mut now = String::new();
+    for (label, message) in &messages {
+        assert!(label.starts_with(name(message)), "{label} is {}", name(message));
+        let mut bytes = Vec::new();
+        encode(message, &mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        now += &format!("{label}: {hex}\n");
+    }
+    assert!(now == golden, "the wire has changed; it is now:\n{now}");
+}
+
+const PARTS: [(&str, &[u8]); 2] = [("libs/web.lua", b"x=1"), ("hello.lua", b"return")];
+
+fn parts() -> Vec<Part<'static>> {
+    PARTS.iter().map(|(name, text)| Part { name, text }).collect()
+}
+
+/// A new variant does not compile until it stands here: then add it to the table too.
+fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
+    match message {
+        ToBroker::Ready { .. } => "Ready",
+        ToBroker::NotJailed { .. } => "NotJailed",
+        ToBroker::Checked { .. } => "Checked",
+        ToBroker::Log { .. } => "Log",
+        ToBroker::HostCall { request, .. } => match request {
+            HostCall::NatsPublish { .. } => "HostCall NatsPublish",
+            HostCall::Library { .. } => "HostCall Library",
+        },
+        ToBroker::Returned { .. } => "Returned",
+        ToBroker::Done { outcome, .. } => match outcome {
+            Outcome::Message(_) => "Done Message",
+            Outcome::Http { .. } => "Done Http",
+            Outcome::NoFunction { .. } => "Done NoFunction",
+            Outcome::Failed(_) => "Done Failed",
+        },
+        ToBroker::Probed { .. } => "Probed",
+    }
+}
+
+fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
+    match message {
+        ToWorker::Setup(_) => "Setup",
+        ToWorker::Load(_) => "Load",
+        ToWorker::Check(_) => "Check",
+        ToWorker::Unload { .. } => "Unload",
+        ToWorker::Invoke(_) => "Invoke",
+        ToWorker::HostReply { reply, .. } => match reply {
+            HostReply::Done => "HostReply Done",
+            HostReply::Bytes(_) => "HostReply Bytes",
+            HostReply::Library(_) => "HostReply Library",
+            HostReply::NotFound => "HostReply NotFound",
+            HostReply::Failed(_) => "HostReply Failed",
+            HostReply::Denied(_) => "HostReply Denied",
+        },
+        ToWorker::Probe(_) => "Probe",
+    }
+}
+
+#[test]
+fn from_worker_to_broker() {
+    let invocation = 300;
+    let done = |outcome| ToBroker::Done { invocation, nanos: 70_000, memory: 42_000, outcome };
+    let call = |request| ToBroker::HostCall { invocation, call: 1, request };
+    let report = Report { landlock_abi: 7, layers: Layer::ALL.to_vec() };
+    let failure =
+        Failure { fault: Fault::Memory, text: b"memory limit", limit: 1 << 27, measured: (1 << 27) + 1 };
+    let http = Outcome::Http { body: b"<p>", status: 201, headers: vec![(b"content-type", b"text/plain")] };
+    compare(
+        include_str!("golden/to_broker.txt"),
+        vec![
+            ("Ready", ToBroker::Ready { version: VERSION, report }),
+            ("NotJailed", ToBroker::NotJailed { layer: Layer::Landlock, error: "ENOSYS" }),
+            ("Checked good", ToBroker::Checked { error: None }),
+            ("Checked bad", ToBroker::Checked { error: Some(b"a.lua:1:") }),
+            ("Log", ToBroker::Log { invocation, level: Level::Info, text: b"hi\xff" }),
+            ("HostCall NatsPublish", call(HostCall::NatsPublish { subject: b"a.b", payload: b"\0" })),
+            ("HostCall Library", call(HostCall::Library { name: b"web" })),
+            ("Returned", ToBroker::Returned { invocation }),
+            ("Done Message", done(Outcome::Message(Some(b"Hello, John!")))),
+            ("Done Message none", done(Outcome::Message(None))),
+            ("Done Http", done(http)),
+            ("Done NoFunction", done(Outcome::NoFunction { methods: vec!["GET", "POST"] })),
+            ("Done Failed", done(Outcome::Failed(failure))),
+            ("Probed", ToBroker::Probed { result: -38 }),
+        ],
+        to_broker_name,
+        |message, buffer| codec::encode(message, buffer).unwrap(),
+    );
+}
+
+#[test]
+fn from_broker_to_worker() {
+    let script = 70_000;
+    let setup = Setup {
+        version: VERSION,
+        engine: Engine::Lua,
+        memory: 128 << 20,
+        without: vec![Layer::Uid],
+        landlock_abi: Some(1),
+        uid: Some(0x4000_0000),
+    };
+    let invoke = |entry| {
+        let headers = vec![("x-id", &b"7"[..])];
+        let limits = Limits { memory: 128 << 20, output: 8 << 20, log: 1 << 20, host_calls: 1000 };
+        ToWorker::Invoke(Invoke { invocation: 300, script, entry, headers, payload: b"John", limits })
+    };
+    let subject = "funcs.hello";
+    let reply = |reply| ToWorker::HostReply { call: 1, reply };
+    let probe = Probe::Syscall { number: 41, args: [ProbeArg::Value(2); 6], buffers: vec![vec![1]] };
+    compare(
+        include_str!("golden/to_worker.txt"),
+        vec![
+            ("Setup", ToWorker::Setup(setup)),
+            ("Load", ToWorker::Load(Load { script, parts: parts() })),
+            ("Check", ToWorker::Check(Load { script, parts: parts() })),
+            ("Unload", ToWorker::Unload { script }),
+            ("Invoke message", invoke(Entry::Message { subject })),
+            ("Invoke http", invoke(Entry::Http { subject, method: "GET", url: "/x?y=1", declared: true })),
+            ("HostReply Done", reply(HostReply::Done)),
+            ("HostReply Bytes", reply(HostReply::Bytes(b"12"))),
+            ("HostReply Library", reply(HostReply::Library(parts()))),
+            ("HostReply NotFound", reply(HostReply::NotFound)),
+            ("HostReply Failed", reply(HostReply::Failed("no"))),
+            ("HostReply Denied", reply(HostReply::Denied("denied: x"))),
+            ("Probe", ToWorker::Probe(probe)),
+        ],
+        to_worker_name,
+        |message, buffer| codec::encode(message, buffer).unwrap(),
+    );
+}

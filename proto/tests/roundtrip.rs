@@ -1,0 +1,241 @@
+//! Every message comes back from its bytes and packets as it was, and no bytes of a hostile worker do harm.
+
+use msgscript_proto::codec::{self, CodecError};
+use msgscript_proto::host::{HostCall, HostReply};
+use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Setup, ToBroker, ToWorker};
+use msgscript_proto::outcome::{Failure, Fault, Outcome};
+use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
+use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
+use msgscript_proto::{MAX_MESSAGE, VERSION};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What messages are made of, owned, since they borrow.
+#[derive(Debug, Clone)]
+struct Seed {
+    number: u64,
+    other: u64,
+    flag: bool,
+    bytes: Vec<u8>,
+    text: String,
+    list: Vec<(String, Vec<u8>)>,
+}
+
+fn seed() -> impl Strategy<Value = Seed> {
+    let bytes =
+        || prop_oneof![4 => vec(any::<u8>(), 0..64), 1 => vec(any::<u8>(), MAX_PACKET - 64..3 * MAX_PACKET)];
+    let list = vec((".{0,12}", vec(any::<u8>(), 0..32)), 0..6);
+    (any::<u64>(), any::<u64>(), any::<bool>(), bytes(), ".{0,40}", list)
+        .prop_map(|(number, other, flag, bytes, text, list)| Seed { number, other, flag, bytes, text, list })
+}
+
+impl Seed {
+    fn parts(&self) -> Vec<Part<'_>> {
+        self.list.iter().map(|(name, text)| Part { name, text }).collect()
+    }
+
+    fn small(&self) -> u32 {
+        u32::try_from(self.number >> 32).unwrap_or(0)
+    }
+
+    fn layers(&self) -> Vec<Layer> {
+        Layer::ALL.into_iter().filter(|layer| self.number >> (*layer as u32) & 1 == 1).collect()
+    }
+
+    fn outcome(&self) -> Outcome<'_> {
+        let headers = self.list.iter().map(|(name, value)| (name.as_bytes(), &**value)).collect();
+        match self.number % 6 {
+            0 => Outcome::Message(None),
+            1 => Outcome::Message(Some(&self.bytes)),
+            2 => Outcome::Http { body: &self.bytes, status: self.other.cast_signed(), headers },
+            3 => Outcome::NoFunction { methods: self.list.iter().map(|(name, _)| &**name).collect() },
+            kind => {
+                let fault = if kind == 4 { Fault::Script } else { Fault::Memory };
+                let (limit, measured) = (self.number, self.other);
+                Outcome::Failed(Failure { fault, text: &self.bytes, limit, measured })
+            }
+        }
+    }
+
+    fn to_broker(&self, kind: usize) -> ToBroker<'_> {
+        let (invocation, call) = (self.other, self.small());
+        match kind % 9 {
+            0 => {
+                let report = Report { landlock_abi: self.bytes.len() as u8, layers: self.layers() };
+                ToBroker::Ready { version: self.small(), report }
+            }
+            1 => ToBroker::NotJailed { layer: Layer::Seccomp, error: &self.text },
+            2 => ToBroker::Checked { error: self.flag.then_some(&self.bytes) },
+            3 => ToBroker::Log { invocation, level: Level::Warn, text: &self.bytes },
+            4 => {
+                let subject = self.text.as_bytes();
+                ToBroker::HostCall {
+                    invocation,
+                    call,
+                    request: HostCall::NatsPublish { subject, payload: &self.bytes },
+                }
+            }
+            5 => ToBroker::HostCall { invocation, call, request: HostCall::Library { name: &self.bytes } },
+            6 => ToBroker::Returned { invocation },
+            7 => {
+                let (nanos, memory) = (self.number, self.other);
+                ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
+            }
+            _ => ToBroker::Probed { result: self.other.cast_signed() },
+        }
+    }
+
+    fn to_worker(&self, kind: usize) -> ToWorker<'_> {
+        let (script, call) = (self.number, self.small());
+        match kind % 10 {
+            0 => ToWorker::Setup(Setup {
+                version: VERSION,
+                engine: Engine::LuaJit,
+                memory: self.number,
+                without: self.layers(),
+                landlock_abi: self.flag.then_some(1),
+                uid: (!self.flag).then_some(call),
+            }),
+            1 => ToWorker::Load(Load { script, parts: self.parts() }),
+            2 => ToWorker::Check(Load { script, parts: self.parts() }),
+            3 => ToWorker::Unload { script },
+            4 => ToWorker::Invoke(self.invoke()),
+            5 => ToWorker::HostReply { call, reply: HostReply::Library(self.parts()) },
+            6 => ToWorker::HostReply { call, reply: HostReply::Bytes(&self.bytes) },
+            7 => ToWorker::HostReply { call, reply: HostReply::Denied(&self.text) },
+            8 => ToWorker::HostReply {
+                call,
+                reply: if self.flag { HostReply::Done } else { HostReply::NotFound },
+            },
+            _ => {
+                let args = [ProbeArg::Value(self.number); 6];
+                ToWorker::Probe(Probe::Syscall { number: -1, args, buffers: vec![self.bytes.clone()] })
+            }
+        }
+    }
+
+    fn invoke(&self) -> Invoke<'_> {
+        let subject = &*self.text;
+        let entry = if self.flag {
+            Entry::Message { subject }
+        } else {
+            Entry::Http { subject, method: "GET", url: &self.text, declared: self.other & 1 == 1 }
+        };
+        let limits = Limits { memory: self.number, output: self.other, log: 0, host_calls: self.small() };
+        let headers = self.list.iter().map(|(name, value)| (&**name, &**value)).collect();
+        Invoke { invocation: self.other, script: self.number, entry, headers, payload: &self.bytes, limits }
+    }
+}
+
+/// Sends by packets what `encode` writes; hands over what arrives, with the number of packets.
+fn send(encode: impl FnOnce(&mut Vec<u8>), arrived: impl FnOnce(&[u8], usize)) {
+    let mut buffer = Vec::new();
+    start(&mut buffer);
+    encode(&mut buffer);
+    let mut packets = Packets::new(&mut buffer);
+    let mut assembler = Assembler::new(MAX_MESSAGE);
+    let (mut count, mut arrived) = (0, Some(arrived));
+    while let Some(packet) = packets.next_packet() {
+        count += 1;
+        assert!(packet.len() <= MAX_PACKET);
+        if let Some(message) = assembler.push(packet).expect("packets of ours") {
+            arrived.take().expect("one message")(message, count);
+        }
+    }
+    assert!(arrived.is_none(), "the message did not arrive");
+}
+
+proptest! {
+    #[test]
+    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..9) {
+        let message = seed.to_broker(kind);
+        send(
+            |buffer| codec::encode(&message, buffer).unwrap(),
+            |bytes, _| {
+                let back = codec::decode::<ToBroker<'_>>(bytes).unwrap();
+                assert_eq!(format!("{back:?}"), format!("{message:?}"));
+            },
+        );
+    }
+
+    #[test]
+    fn what_the_broker_says_comes_back(seed in seed(), kind in 0_usize..10) {
+        let message = seed.to_worker(kind);
+        send(
+            |buffer| codec::encode(&message, buffer).unwrap(),
+            |bytes, count| {
+                let back = codec::decode::<ToWorker<'_>>(bytes).unwrap();
+                assert_eq!(format!("{back:?}"), format!("{message:?}"));
+                assert_eq!(count == 1, bytes.len() < MAX_PACKET, "small messages are one packet");
+            },
+        );
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = codec::decode::<ToBroker<'_>>(&bytes);
+        let _ = codec::decode::<ToWorker<'_>>(&bytes);
+    }
+
+    /// Bytes near a real message find their way deeper than random ones.
+    #[test]
+    fn damaged_messages_are_survived(
+        seed in seed(),
+        kind in 0_usize..9,
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = Vec::new();
+        codec::encode(&seed.to_broker(kind), &mut bytes).unwrap();
+        let whole = bytes.clone();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let _ = codec::decode::<ToBroker<'_>>(&bytes);
+        let shorter = &whole[..cut.index(whole.len())];
+        prop_assert!(codec::decode::<ToBroker<'_>>(shorter).is_err(), "a message without its end");
+        bytes = whole;
+        bytes.push(0);
+        let trailing = codec::decode::<ToBroker<'_>>(&bytes);
+        prop_assert!(matches!(trailing, Err(CodecError::Trailing(1))), "a message with something behind it");
+    }
+
+    #[test]
+    fn any_packets_are_survived(packets in vec(vec(prop_oneof![0_u8..4, any::<u8>()], 0..40), 0..40)) {
+        let limit = 64;
+        let mut assembler = Assembler::new(limit);
+        let mut held = 0;
+        for packet in &packets {
+            let begins = packet.first().is_some_and(|head| head & 1 != 0);
+            match assembler.push(packet) {
+                Ok(Some(message)) => {
+                    prop_assert!(message.len() <= limit);
+                    held = 0;
+                }
+                Ok(None) => held = if begins { packet.len() - 1 } else { held + packet.len() - 1 },
+                Err(_) => break,
+            }
+            prop_assert!(held <= limit);
+        }
+    }
+}
+
+#[test]
+fn packets_out_of_order_are_refused() {
+    let refuses = |packets: &[&[u8]]| {
+        let mut assembler = Assembler::new(8);
+        let (last, before) = packets.split_last().expect("a packet");
+        for packet in before {
+            assembler.push(packet).expect("in order");
+        }
+        assembler.push(last).expect_err("the last one is refused")
+    };
+    assert_eq!(refuses(&[&[]]), PacketError::Malformed);
+    assert_eq!(refuses(&[&[4, 1]]), PacketError::Malformed);
+    assert_eq!(refuses(&[&[0, 1]]), PacketError::OutOfOrder, "the middle of nothing");
+    assert_eq!(refuses(&[&[2, 1]]), PacketError::OutOfOrder, "the end of nothing");
+    assert_eq!(refuses(&[&[1, 1], &[3, 1]]), PacketError::OutOfOrder, "one within another");
+    assert_eq!(refuses(&[&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0]]), PacketError::TooLarge(8));
+    assert_eq!(refuses(&[&[1, 0, 0, 0, 0, 0], &[2, 0, 0, 0, 0]]), PacketError::TooLarge(8));
+}
