@@ -200,8 +200,8 @@ impl Pool {
                 String::new(),
             );
         }
-        let known = state.costs.get(&job.script().id).is_some_and(Cost::is_short);
-        job.short = known && job.is_small();
+        let mean = state.costs.get(&job.script().id).and_then(Cost::short);
+        job.short = mean.filter(|_| job.is_small());
         if state.queue.is_empty() {
             match state.hand(job) {
                 Ok(()) => return,
@@ -277,7 +277,7 @@ impl Pool {
         let workers = {
             let mut state = self.state.borrow_mut();
             for mut job in jobs.into_iter().rev() {
-                job.short = false;
+                job.short = None;
                 state.queue.put_back(job);
             }
             state.workers.clone()

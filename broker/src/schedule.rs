@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 
 /// Jobs handed to one worker at most, the running one included.
-pub const DEPTH: usize = 16;
+pub const DEPTH: usize = 32;
 
-/// Short jobs are handed to a worker that is awake up to this many before another is woken.
-const PACK: usize = 4;
-
-/// A run is short below this mean time, in nanoseconds: waking another worker would cost as much.
-pub const SHORT: u64 = 50_000;
+/// Waking another worker costs about this, in nanoseconds: work that a worker which is awake does sooner
+/// waits for it. A run is short below this mean time.
+pub const WAKE: u64 = 50_000;
 
 /// What the scheduler sees of a worker that may run a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,15 +18,18 @@ pub struct View {
     pub ahead: bool,
 }
 
-/// The worker for a job, by its index among those given: one that is awake and has only short work, else an
-/// idle one (the first given), else the least loaded that may take more. None: the job waits.
-pub fn choose(workers: impl Iterator<Item = (usize, View)> + Clone, short: bool) -> Option<usize> {
-    let awake = |most| {
+/// The worker for a job, by its index among those given. A job known to be short (`mean` nanoseconds) goes
+/// to one that is awake, as long as it gets there sooner than another would wake; else to an idle one (the
+/// first given); else to the least loaded that may take more. None: the job waits.
+pub fn choose(workers: impl Iterator<Item = (usize, View)> + Clone, mean: Option<u64>) -> Option<usize> {
+    let awake = |most: usize| {
         let fit = workers.clone().filter(move |(_, view)| view.ahead && (1..most).contains(&view.in_flight));
         fit.min_by_key(|(_, view)| view.in_flight).map(|(index, _)| index)
     };
     let idle = || workers.clone().find(|(_, view)| view.in_flight == 0).map(|(index, _)| index);
-    if short { awake(PACK).or_else(idle).or_else(|| awake(DEPTH)) } else { idle() }
+    let Some(mean) = mean else { return idle() };
+    let pack = usize::try_from(WAKE / mean.max(1)).unwrap_or(DEPTH).clamp(1, DEPTH);
+    awake(pack).or_else(idle).or_else(|| awake(DEPTH))
 }
 
 /// The mean time of a script's runs; recent ones count more.
@@ -45,10 +46,10 @@ impl Cost {
         self.known = true;
     }
 
-    /// Whether runs are known to be short.
+    /// The mean, in nanoseconds, if runs are known to be short.
     #[must_use]
-    pub fn is_short(&self) -> bool {
-        self.known && self.mean < SHORT
+    pub fn short(&self) -> Option<u64> {
+        (self.known && self.mean < WAKE).then_some(self.mean)
     }
 }
 
@@ -124,25 +125,26 @@ impl<T> Queue<T> {
 mod tests {
     use super::{Cost, Queue, View, choose};
 
-    fn pick(views: &[(usize, bool)], short: bool) -> Option<usize> {
+    fn pick(views: &[(usize, bool)], mean: Option<u64>) -> Option<usize> {
         let views = views.iter().map(|&(in_flight, ahead)| View { in_flight, ahead });
-        choose(views.enumerate(), short)
+        choose(views.enumerate(), mean)
     }
 
     #[test]
     fn short_work_is_packed_onto_a_worker_that_is_awake() {
-        assert_eq!(pick(&[(0, true), (1, true)], true), Some(1));
-        assert_eq!(pick(&[(0, true), (4, true)], true), Some(0));
-        assert_eq!(pick(&[(9, true), (4, true)], true), Some(1));
-        assert_eq!(pick(&[(16, true), (16, true)], true), None);
+        assert_eq!(pick(&[(0, true), (1, true)], Some(10_000)), Some(1));
+        assert_eq!(pick(&[(0, true), (5, true)], Some(10_000)), Some(0));
+        assert_eq!(pick(&[(9, true), (5, true)], Some(10_000)), Some(1));
+        assert_eq!(pick(&[(0, true), (9, true)], Some(2_000)), Some(1));
+        assert_eq!(pick(&[(32, true), (32, true)], Some(2_000)), None);
     }
 
     #[test]
     fn nothing_is_queued_behind_long_work() {
-        assert_eq!(pick(&[(1, false), (0, true)], true), Some(1));
-        assert_eq!(pick(&[(1, false), (2, false)], true), None);
-        assert_eq!(pick(&[(1, true)], false), None);
-        assert_eq!(pick(&[(1, true), (0, false)], false), Some(1));
+        assert_eq!(pick(&[(1, false), (0, true)], Some(10)), Some(1));
+        assert_eq!(pick(&[(1, false), (2, false)], Some(10)), None);
+        assert_eq!(pick(&[(1, true)], None), None);
+        assert_eq!(pick(&[(1, true), (0, false)], None), Some(1));
     }
 
     #[test]
@@ -160,10 +162,10 @@ mod tests {
     #[test]
     fn cost_follows_the_runs() {
         let mut cost = Cost::default();
-        assert!(!cost.is_short());
+        assert_eq!(cost.short(), None);
         cost.add(10_000);
-        assert!(cost.is_short());
+        assert_eq!(cost.short(), Some(10_000));
         cost.add(10_000_000);
-        assert!(!cost.is_short());
+        assert_eq!(cost.short(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The Rust side's memory, counted: what host functions allocate for a script falls under its limit too.
 //!
-//! The arena counts for itself; this is the backstop for all else. Past the limit the process ends, as
-//! it does when the kernel has no more to give.
+//! The arena counts for itself; this is the backstop for all else. Past the limit the process ends, and so
+//! it does during a run when the kernel has no more to give.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -34,7 +34,7 @@ unsafe impl GlobalAlloc for Counting {
         count(0, layout.size());
         // SAFETY: the caller's promises are those of `System`.
         let block = unsafe { System.alloc(layout) };
-        if block.is_null() {
+        if block.is_null() && crate::serve::is_running() {
             crate::serve::exhausted(USED.load(Relaxed) as u64);
         }
         block
@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
         count(0, layout.size());
         // SAFETY: as above.
         let block = unsafe { System.alloc_zeroed(layout) };
-        if block.is_null() {
+        if block.is_null() && crate::serve::is_running() {
             crate::serve::exhausted(USED.load(Relaxed) as u64);
         }
         block
@@ -60,7 +60,7 @@ unsafe impl GlobalAlloc for Counting {
         count(layout.size(), new);
         // SAFETY: as above.
         let block = unsafe { System.realloc(block, layout, new) };
-        if block.is_null() {
+        if block.is_null() && crate::serve::is_running() {
             crate::serve::exhausted(USED.load(Relaxed) as u64);
         }
         block

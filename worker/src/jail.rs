@@ -84,6 +84,7 @@ impl Plan {
     /// Closes every layer, in order, and tries them.
     fn close(&self) -> Result<Report, JailError> {
         close_surroundings().of(Layer::Rlimits)?;
+        sys::be_batch();
         if self.has(Layer::Rlimits) {
             limits::close(self.data).of(Layer::Rlimits)?;
         }

@@ -155,6 +155,12 @@ impl Reply<'_> {
     }
 }
 
+/// Whether an invocation is in progress.
+#[must_use]
+pub fn is_running() -> bool {
+    RUNNING.load(Relaxed) != 0
+}
+
 /// Ends the process because memory is used up: tells the broker which limit a run passed, if one runs.
 pub fn exhausted(measured: u64) -> ! {
     heap::limit(None);

@@ -428,7 +428,7 @@ impl Job {
     /// A job that is about to be admitted.
     #[must_use]
     pub fn new(work: Work, limits: msgscript_proto::message::Limits, deadline: Instant) -> Job {
-        Job { work, limits, deadline, short: false, logs: Vec::new(), logged: 0, calls: 0 }
+        Job { work, limits, deadline, short: None, logs: Vec::new(), logged: 0, calls: 0 }
     }
 
     /// The longest it may take.

@@ -23,8 +23,9 @@ pub struct Job {
     pub limits: Limits,
     /// When it must have ended.
     pub deadline: Instant,
-    /// Whether it is known to be short, and small enough to be sent ahead.
-    pub short: bool,
+    /// The mean time of its script's runs, in nanoseconds, if that is known to be short and the request
+    /// small enough to be sent ahead.
+    pub short: Option<u64>,
     /// What the script has said so far.
     pub logs: Vec<LogLine>,
     /// Bytes of that.

@@ -3,7 +3,7 @@
 //! Bytes from the worker are hostile: anything out of order is a [`Violation`] and the worker's death.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, ExitStatus};
@@ -85,10 +85,17 @@ pub struct Worker {
     pub started: Instant,
     /// When it last became idle.
     pub idle_since: Cell<Instant>,
-    loaded: RefCell<VecDeque<u64>>,
+    loaded: RefCell<Loaded>,
     outgoing: RefCell<VecDeque<Vec<u8>>>,
     /// Wakes its task: output waits, or the timer must be set anew.
     pub wake: Notify,
+}
+
+/// Scripts that a worker has loaded, with when each was last used (in jobs handed over).
+#[derive(Debug, Default)]
+struct Loaded {
+    scripts: HashMap<u64, u64>,
+    tick: u64,
 }
 
 impl Worker {
@@ -136,13 +143,14 @@ impl Worker {
     #[must_use]
     pub fn view(&self, job: &Job) -> View {
         let jobs = self.jobs.borrow();
-        let ahead = job.short
+        // Nothing is sent ahead behind a long job, so the last one tells of all.
+        let ahead = job.short.is_some()
             && jobs.len() < DEPTH
             && self.settled.get()
             && !self.in_host_call.get()
-            && jobs.iter().all(|job| job.short)
+            && jobs.back().is_none_or(|job| job.short.is_some())
             && self.outgoing.borrow().is_empty()
-            && self.loaded.borrow().contains(&job.script().id);
+            && self.loaded.borrow().scripts.contains_key(&job.script().id);
         View { in_flight: jobs.len(), ahead }
     }
 
@@ -182,22 +190,21 @@ impl Worker {
     fn load(&self, job: &Job) -> io::Result<()> {
         let id = job.script().id;
         let mut loaded = self.loaded.borrow_mut();
-        if let Some(at) = loaded.iter().position(|known| *known == id) {
-            // Recently used ones are at the back; moving each time would cost more than it helps.
-            if at < LOADED / 2 && loaded.len() > LOADED / 2 {
-                loaded.remove(at);
-                loaded.push_back(id);
-            }
+        loaded.tick += 1;
+        let tick = loaded.tick;
+        if let Some(last) = loaded.scripts.get_mut(&id) {
+            *last = tick;
             return Ok(());
         }
         self.settled.set(false);
-        if loaded.len() >= LOADED
-            && let Some(oldest) = loaded.pop_front()
+        if loaded.scripts.len() >= LOADED
+            && let Some(oldest) = loaded.scripts.iter().min_by_key(|(_, tick)| **tick).map(|(id, _)| *id)
         {
+            loaded.scripts.remove(&oldest);
             self.send(&ToWorker::Unload { script: oldest })?;
         }
         job.with_load(|message| self.send(message))?;
-        loaded.push_back(id);
+        loaded.scripts.insert(id, tick);
         Ok(())
     }
 
