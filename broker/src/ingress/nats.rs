@@ -135,10 +135,9 @@ impl Subscriptions {
         let app = app.clone();
         match &self.door {
             Door::Embedded(hub) => {
-                let subscribed = pattern.clone();
                 let handler = Rc::new(move |delivery: Delivery<'_>| {
                     let incoming = Incoming::from_delivery(&delivery);
-                    tokio::task::spawn_local(serve(app.clone(), subscribed.clone(), incoming));
+                    tokio::task::spawn_local(serve(app.clone(), incoming));
                 });
                 let id =
                     hub.subscribe(&pattern, Some(&self.group), handler).map_err(|error| error.to_string())?;
@@ -149,11 +148,7 @@ impl Subscriptions {
                 let mut subscriber = subscribed.map_err(|error| error.to_string())?;
                 let task = tokio::task::spawn_local(async move {
                     while let Some(message) = subscriber.next().await {
-                        tokio::task::spawn_local(serve(
-                            app.clone(),
-                            pattern.clone(),
-                            Incoming::from_client(message),
-                        ));
+                        tokio::task::spawn_local(serve(app.clone(), Incoming::from_client(message)));
                     }
                 });
                 Ok(Subscription::External(task.abort_handle()))
@@ -224,14 +219,16 @@ fn is_reserved(subject: &str) -> bool {
     subject.starts_with('$') || subject.starts_with("_INBOX.")
 }
 
-/// Serves one message: runs the scripts of the pattern that it was delivered for, and replies.
-async fn serve(app: Rc<Core>, pattern: Rc<str>, incoming: Incoming) {
+/// Serves one message: runs the scripts that its subject matches, and replies. All of them, not only those
+/// of the pattern it was delivered for: a server gives a queue group one copy of a message, however many of
+/// the group's patterns match.
+async fn serve(app: Rc<Core>, incoming: Incoming) {
     if is_reserved(&incoming.subject) {
         return;
     }
     let snapshot = app.catalog.current();
     if let Some(reply) = &incoming.reply
-        && (reply.starts_with('$') || snapshot.index.answers(reply))
+        && (reply.starts_with('$') || !is_reserved(reply) && snapshot.index.answers(reply))
     {
         tracing::warn!(
             subject = &*incoming.subject,
@@ -240,7 +237,7 @@ async fn serve(app: Rc<Core>, pattern: Rc<str>, incoming: Incoming) {
         );
         return;
     }
-    let scripts = snapshot.index.by_pattern(&pattern).to_vec();
+    let scripts = snapshot.index.matching(&incoming.subject).into_owned();
     let sender = Sender { app: app.clone(), reply: incoming.reply.clone() };
     match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
