@@ -418,7 +418,9 @@ async fn open_http(
         settings.pages = http::Pages::Elsewhere;
         let only = http::HttpSettings { pages: http::Pages::Only, ..settings.clone() };
         let listener = listen(&admin.to_string(), "the operator's pages").await?;
-        tracing::info!(address = ?listener.local_addr().ok(), "operator pages");
+        let address =
+            listener.local_addr().map_err(|error| StartError::other("the operator's pages", error))?;
+        tracing::info!(admin = %address, "operator pages");
         doors.push(serve_http(core, listener, only, stop));
     }
     let listener = listen(&config.http.to_string(), "HTTP").await?;
