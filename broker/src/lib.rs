@@ -12,4 +12,7 @@ pub mod invocation;
 pub mod catalog;
 pub mod route;
 
+// 3 out: endings become replies.
+pub mod reply;
+
 pub mod config;
