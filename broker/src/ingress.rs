@@ -1,1 +1,33 @@
-//! ingress
+//! The doors: bytes from outside become messages, and endings become answers.
+//!
+//! A door knows the pipeline behind it only as an [`App`].
+
+pub mod envelope;
+pub mod http;
+pub mod pages;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::catalog::Script;
+use crate::invocation::{Ending, Message};
+
+/// What a door needs of the server behind it.
+pub trait App: 'static {
+    /// The scripts that answer a literal subject; empty if there are none. They stay those of the moment,
+    /// whatever changes afterwards.
+    fn scripts(&self, subject: &str) -> Vec<Rc<Script>>;
+
+    /// The longest that this script may run.
+    fn longest(&self, script: &Script) -> Duration;
+
+    /// Runs each script for the message. Gives one ending per script, in the same order. The runs are
+    /// tasks of their own from the first poll on: dropping the future stops waiting and nothing else.
+    fn call(&self, message: Message, scripts: &[Rc<Script>]) -> impl Future<Output = Vec<Ending>>;
+
+    /// Whether the catalogue is read and workers are there.
+    fn ready(&self) -> bool;
+
+    /// What the operator's pages show. Called for each page, so gathered then.
+    fn page_data(&self) -> pages::PageData;
+}

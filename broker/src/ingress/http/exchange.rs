@@ -1,0 +1,138 @@
+//! One request and its response.
+//!
+//! Takes hyper's request, gives the response, in this order: target, scripts, body, message, call, wait.
+//! Must never stop a run because its client left.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, EXPECT, HeaderValue};
+use hyper::http::request::Parts;
+
+use super::body::{self, BodyError};
+use super::request::{self, Target};
+use super::{Door, HttpSettings, Pages};
+use crate::catalog::Script;
+use crate::ingress::App;
+use crate::ingress::pages;
+use crate::invocation::{Call, Message, Reason};
+use crate::reply::http::{Response, plain, respond, waited, with_limit};
+use crate::reply::size_text;
+
+/// How long a client waits that does not say.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+/// Past the longest run, so that its own ending is what the client gets.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// One connection's client.
+pub(super) struct Client<A> {
+    door: Rc<Door<A>>,
+    address: Bytes,
+    loopback: bool,
+}
+
+impl<A> Client<A> {
+    pub(super) fn new(door: Rc<Door<A>>, peer: SocketAddr) -> Self {
+        let address = peer.ip().to_canonical();
+        Client { door, address: address.to_string().into(), loopback: address.is_loopback() }
+    }
+}
+
+/// The response to a request.
+pub(super) async fn answer<A: App>(client: &Client<A>, request: Request<Incoming>) -> Response {
+    let (head, body) = request.into_parts();
+    let settings = &client.door.settings;
+    let refusal = match request::target(&head) {
+        Ok(Target::Function { subject, url }) if settings.pages != Pages::Only => {
+            let (subject, url): (Rc<str>, Rc<str>) = (subject.into(), url.into());
+            return function(client, head, body, subject, url).await;
+        }
+        Ok(Target::Function { .. }) => pages::not_found(),
+        Ok(Target::Page(path)) => pages::answer(&*client.door.app, settings, client.loopback, path, &head),
+        Err(refusal) => closing(plain(refusal.status(), None, &refusal.to_string())),
+    };
+    refuse(&head, body, refusal).await
+}
+
+/// The response of a subject's scripts.
+async fn function<A: App>(
+    client: &Client<A>,
+    head: Parts,
+    mut body: Incoming,
+    subject: Rc<str>,
+    url: Rc<str>,
+) -> Response {
+    let arrived = Instant::now();
+    let scripts = client.door.app.scripts(&subject);
+    if scripts.is_empty() || is_reserved(&subject) {
+        let text = format!("no script for subject {subject:?}");
+        return refuse(&head, body, plain(404, Some(Reason::NotFound), &text)).await;
+    }
+    let Door { settings, budget, .. } = &*client.door;
+    let read = body::collect(&mut body, settings.max_payload, settings.body_timeout, budget);
+    let payload = match read.await {
+        Ok(payload) => payload,
+        Err(error) => return without_body(settings, &head, body, error).await,
+    };
+    let call = Call::Http { method: head.method.as_str().into(), url };
+    let headers = request::fields(head.headers, &client.address);
+    let shown_subject = Rc::clone(&subject);
+    run(&client.door, Message { subject, shown_subject, call, payload, headers, arrived }, scripts).await
+}
+
+/// Runs the scripts and waits for as long as the client does.
+async fn run<A: App>(door: &Door<A>, message: Message, scripts: Vec<Rc<Script>>) -> Response {
+    let (method, asked) = match &message.call {
+        Call::Http { method, url } => {
+            (Rc::clone(method), request::wait_of(url, door.settings.parse_duration))
+        }
+        Call::Message => ("".into(), None),
+    };
+    let asked = asked.unwrap_or(DEFAULT_WAIT);
+    let longest = scripts.iter().map(|script| door.app.longest(script)).max().unwrap_or(asked);
+    let wait = asked.min(longest.saturating_add(GRACE));
+    match tokio::time::timeout(wait, door.app.call(message, &scripts)).await {
+        Ok(endings) => respond(&method, &scripts, &endings),
+        Err(_) => waited(wait),
+    }
+}
+
+/// Whether a subject never runs a script, as over NATS.
+fn is_reserved(subject: &str) -> bool {
+    subject.starts_with('$') || subject.starts_with("_INBOX.")
+}
+
+/// A response to a request whose body, or the rest of it, nobody needs.
+async fn refuse(head: &Parts, mut body: Incoming, response: Response) -> Response {
+    // A client that waits for "100 Continue" must not be asked to go on.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        body::discard(&mut body).await;
+    }
+    response
+}
+
+/// The response to a request whose body could not be had.
+async fn without_body(settings: &HttpSettings, head: &Parts, body: Incoming, error: BodyError) -> Response {
+    let text = error.to_string();
+    tracing::debug!(%error, uri = %head.uri, "no request body");
+    match error {
+        BodyError::TooLarge => {
+            let response = plain(413, Some(Reason::TooLarge), &text);
+            let response = with_limit(response, &size_text(settings.max_payload), "");
+            refuse(head, body, closing(response)).await
+        }
+        BodyError::NoRoom => refuse(head, body, closing(plain(503, Some(Reason::Overloaded), &text))).await,
+        BodyError::TooSlow => closing(plain(408, None, &text)),
+        BodyError::Broken => closing(plain(400, None, &text)),
+    }
+}
+
+/// The same response, and the connection's last.
+fn closing(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
