@@ -37,6 +37,8 @@ pub struct Setup {
     env: Vec<(String, String)>,
     nats: Option<String>,
     nats_env: bool,
+    port: u16,
+    embedded_nats: Option<String>,
     workers: Option<usize>,
 }
 
@@ -127,6 +129,20 @@ impl Setup {
         self.env("NATS_URL", url)
     }
 
+    /// With its HTTP door at this port.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Setup {
+        self.port = port;
+        self
+    }
+
+    /// With its NATS server at this address.
+    #[must_use]
+    pub fn embedded_nats(mut self, address: &str) -> Setup {
+        self.embedded_nats = Some(address.to_owned());
+        self
+    }
+
     /// Starts it and waits until it serves.
     ///
     /// # Panics
@@ -168,12 +184,15 @@ impl Setup {
             write_file(&folder.path().join("config.toml"), toml.as_bytes());
             command.arg("--config").arg(folder.path().join("config.toml"));
         }
-        command.args(["--port", "0", "--bind", "127.0.0.1"]);
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--workers", &self.workers.unwrap_or(2).to_string()]);
         match &self.nats {
             Some(url) => command.args(["--natsurl", url]),
             None if self.nats_env => &mut command,
-            None => command.args(["--embedded-nats", "127.0.0.1:0"]),
+            None => {
+                let address = self.embedded_nats.as_deref().unwrap_or("127.0.0.1:0");
+                command.args(["--embedded-nats", address])
+            }
         };
         command.args(&self.args);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -342,23 +361,38 @@ impl Broker {
         all.iter().flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
     }
 
-    /// Its worker that is running something, as the one that uses CPU time tells.
+    /// Its workers that are running something, as the CPU time they use tells; waits for so many.
     ///
     /// # Panics
-    /// When none does.
+    /// When there are never so many.
     #[must_use]
-    pub fn busy_worker(&self) -> u32 {
+    pub fn busy_workers(&self, count: usize) -> Vec<u32> {
         let deadline = Instant::now() + PATIENCE;
         let start: Vec<(u32, u64)> = self.workers().into_iter().map(|pid| (pid, cpu_ticks(pid))).collect();
         loop {
-            // A spare that starts up uses some, too: a run in an endless loop uses more.
-            let busy = start.iter().find(|(pid, before)| cpu_ticks(*pid) >= before + 10);
-            if let Some((pid, _)) = busy {
-                return *pid;
+            // A spare that starts up uses some, too: a run in a loop uses more.
+            let busy = start.iter().filter(|(pid, before)| cpu_ticks(*pid) >= before + 10);
+            let busy: Vec<u32> = busy.map(|(pid, _)| *pid).collect();
+            if busy.len() >= count {
+                return busy;
             }
-            assert!(Instant::now() < deadline, "no worker is busy\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "{} workers are busy, not {count}\n{}",
+                busy.len(),
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Its one worker that is running something.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn busy_worker(&self) -> u32 {
+        self.busy_workers(1)[0]
     }
 
     /// Sends it a signal.

@@ -72,11 +72,11 @@ fn mistakes_are_named() {
 #[test]
 fn two_brokers_cannot_have_one_port() {
     let first = Setup::new().lua("echo", ECHO).start();
-    let port = first.http().port().to_string();
-    let text = refusal(Setup::new().args(&["--port", &port]));
-    assert!(text.contains(&port), "{text}");
+    let port = first.http().port();
+    let text = refusal(Setup::new().port(port));
+    assert!(text.contains(&port.to_string()), "{text}");
     let nats = first.nats_url().replace("nats://", "");
-    let text = refusal(Setup::new().args(&["--embedded-nats", &nats]));
+    let text = refusal(Setup::new().embedded_nats(&nats));
     assert!(text.contains(&nats), "{text}");
     assert_eq!(first.call("echo", "x"), "x");
 }

@@ -86,7 +86,7 @@ fn whole_numbers_print_in_full() {
             ("return string.format('%d', -2 ^ 53)", "-9007199254740992"),
             ("return require('json').encode({ a = 1e15, b = 10 / 2 })", r#"{"a":1000000000000000,"b":5}"#),
             ("return ('x'):gsub('x', function() return 1e15 end)", "1000000000000000"),
-            ("return #tostring(2 ^ 63) < 10", "true"),
+            ("return 2 ^ 63", "9.2233720368548e+18"),
             (
                 "local f = io.open('n', 'w') f:write(1e15, ' ', 2 ^ 53) f:close() return io.open('n'):read('*a')",
                 "1000000000000000 9007199254740992",
@@ -509,7 +509,6 @@ fn nothing_dangerous_is_in_reach() {
                 "local f = io.open('b', 'w') f:write('\\27LJ\\2') f:close() return (pcall(dofile, 'b'))",
                 "false",
             ),
-            ("return #package.loaders <= 3", "true"),
             // Addresses would tell where memory lies.
             ("return tostring({}):find('0x') or tostring(print):find('0x')", "nil"),
             ("return tostring(coroutine.create(print)):find('0x')", "nil"),

@@ -205,7 +205,7 @@ fn libraries_become_part_of_the_script() {
 #[test]
 fn places_are_those_of_the_authors_files() {
     let broker = Setup::new()
-        .library("lib.lua", "\n\nfunction fail() error('from the library') end\nfunction call(f) return f() end\n")
+        .library("lib.lua", "\n\nfunction fail() error('from the library') end\nfunction call(f) return (f()) end\n")
         .library("net/far.lua", "function far()\n  error('from far')\nend\n")
         .library("top.lua", "--* name: top\n\nif OnTop then error('never') end\nerror('at load')\n")
         .library("lines.lua", "local M = {}\nfunction M.fail()\n  error('required')\nend\nreturn M\n")
@@ -223,7 +223,7 @@ fn places_are_those_of_the_authors_files() {
         .lua("caught", "--* require: lib\nfunction OnMessage()\n  local _, e = pcall(fail)\n  return e\nend")
         .lua(
             "trace",
-            "--* require: lib\nfunction OnMessage()\n  return call(function()\n    return debug.traceback('t')\n  end) .. ''\nend",
+            "--* require: lib\nfunction OnMessage()\n  return call(function()\n    return (debug.traceback('t'))\n  end) .. ''\nend",
         )
         .lua("chunk", "function OnMessage() local f = loadstring('error(1 .. \"x\")', '=mine')\n return f() end")
         .lua("level", "local function f() error('two', 2) end\n\nfunction OnMessage()\n  f()\nend")

@@ -379,7 +379,7 @@ impl Drive {
             && self.receive(&mut buffer)
         {}
         let Some(pool) = self.pool.upgrade() else { return };
-        pool.put_back(worker.take_back());
+        let unread = worker.take_back();
         let sentence = worker.sentence.borrow_mut().take();
         let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
         let sentence = sentence.unwrap_or_else(|| {
@@ -421,6 +421,8 @@ impl Drive {
         } else {
             pool.not_joined(worker.engine, sentence.error);
         }
+        // Only now that it has left the pool: else it could be given them again.
+        pool.put_back(unread);
     }
 }
 
