@@ -7,24 +7,11 @@ use proptest::prelude::*;
 use super::http::{Response, plain, respond};
 use super::nats::{envelope, envelope_error, raw, refusal};
 use super::size_text;
-use crate::catalog::{Executor, Script};
+use crate::catalog::Script;
 use crate::invocation::{Answer, Ending, Reason};
 
 fn script(name: &str, http: bool) -> Rc<Script> {
-    Rc::new(Script {
-        id: 1,
-        subject: "t.*".into(),
-        name: name.into(),
-        tenant: "default".into(),
-        http,
-        executor: Executor::Lua,
-        jit: false,
-        timeout: None,
-        memory: None,
-        parts: Vec::new(),
-        broken: None,
-        unknown: Vec::new(),
-    })
+    Rc::new(Script { http, ..Script::for_test("t.*", name) })
 }
 
 fn ending(name: &str, reason: Reason, answer: Answer) -> Ending {
