@@ -501,6 +501,7 @@ impl Pool {
 
 impl State {
     /// Hands a job to the worker that the scheduler chooses, or gives it back.
+    #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     fn hand(&mut self, job: Job) -> Result<(), Job> {
         let fitting =
             self.workers.iter().enumerate().filter(|(_, worker)| worker.ready.get() && worker.fits(&job));

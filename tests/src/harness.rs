@@ -641,7 +641,7 @@ pub fn parse_response(answer: &[u8]) -> Response {
 pub struct NatsServer {
     child: Child,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl NatsServer {
@@ -657,15 +657,18 @@ impl NatsServer {
         command.args(["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", &ports]).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("nats-server is installed (scripts/test installs it)");
+        // From here on a failure ends it too.
+        let mut server = NatsServer { child, port: 0, folder };
         let deadline = Instant::now() + PATIENCE;
-        let file = folder.path().join(format!("nats-server_{}.ports", child.id()));
+        let file = server.folder.path().join(format!("nats-server_{}.ports", server.child.id()));
         loop {
             if let Ok(text) = std::fs::read_to_string(&file)
                 && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
                 && let Some(port) =
                     json["nats"][0].as_str().and_then(|url| url.rsplit(':').next()?.parse().ok())
             {
-                return NatsServer { child, port, _folder: folder };
+                server.port = port;
+                return server;
             }
             assert!(Instant::now() < deadline, "nats-server did not come up");
             std::thread::sleep(Duration::from_millis(10));

@@ -158,6 +158,7 @@ impl Worker {
     ///
     /// # Errors
     /// The job, if the socket is broken or the message too large.
+    #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     pub fn hand(&self, job: Job) -> Result<(), (Job, io::Error)> {
         if let Err(error) = self.send_job(&job) {
             return Err((job, error));

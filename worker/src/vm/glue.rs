@@ -513,7 +513,7 @@ enum Failure {
 
 /// Runs a host function on the arguments that were read.
 fn call_host(host: &mut Host, number: usize) -> Option<Failure> {
-    let Some(&(name, function)) = host.functions.get(number) else { return None };
+    let &(name, function) = host.functions.get(number)?;
     let function_name = name.rsplit(['.', ':']).next().unwrap_or(name);
     host.ret.clear();
     let Host { ctx, args, ret, text, .. } = host;

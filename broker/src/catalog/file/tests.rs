@@ -25,7 +25,7 @@ type Checked = Rc<RefCell<Vec<String>>>;
 /// A compiler that dislikes the word BAD.
 fn compiler(checked: &Checked) -> impl AsyncFn(&Rc<Script>) -> Result<(), String> + use<> {
     let checked = checked.clone();
-    async move |script: &Script| {
+    async move |script: &Rc<Script>| {
         tokio::task::yield_now().await;
         checked.borrow_mut().push(script.source.name.to_string());
         let bad = |part: &&super::super::Part| part.text.windows(3).any(|word| word == b"BAD");
@@ -44,8 +44,8 @@ impl Fixture {
         }
         let checked = Checked::default();
         let folders = Folders::new(root.path(), None);
-        let store = FileStore::open(folders, compiler(&checked)).await.unwrap();
-        let catalog = store.catalog();
+        let catalog = Catalog::default();
+        let store = FileStore::open(folders, catalog.clone(), compiler(&checked)).await.unwrap();
         Fixture { root, catalog, checked, task: tokio::task::spawn_local(store.follow()) }
     }
 
@@ -254,8 +254,9 @@ fn a_folder_that_is_replaced_is_followed() {
         write(top.path(), "v2/a.lua", &text("a", "two"));
         let link = top.path().join("scripts");
         symlink("v1", &link).unwrap();
-        let store = FileStore::open(Folders::new(&link, None), compiler(&Checked::default())).await.unwrap();
-        let catalog = store.catalog();
+        let catalog = Catalog::default();
+        let (folders, compiler) = (Folders::new(&link, None), compiler(&Checked::default()));
+        let store = FileStore::open(folders, catalog.clone(), compiler).await.unwrap();
         let task = tokio::task::spawn_local(store.follow());
         let it = Fixture { root: top, catalog, checked: Checked::default(), task };
         assert!(text_of(&it.script("a").unwrap()).contains("one"));
@@ -296,7 +297,8 @@ fn folders_must_be_there() {
     local(async || {
         let root = tempfile::tempdir().unwrap();
         let open = async |folders: Folders| {
-            FileStore::open(folders, compiler(&Checked::default())).await.err().map(|error| error.to_string())
+            let store = FileStore::open(folders, Catalog::default(), compiler(&Checked::default()));
+            store.await.err().map(|error| error.to_string())
         };
         let none = root.path().join("none");
         assert!(open(Folders::new(&none, None)).await.unwrap().contains("none: No such file"));

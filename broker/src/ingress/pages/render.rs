@@ -169,19 +169,16 @@ mod tests {
     use crate::catalog::Part;
 
     fn script(subject: &str, name: &str, text: &str) -> Rc<Script> {
+        let source = Part { name: "<part>".into(), text: text.as_bytes().into() };
         Rc::new(Script {
-            id: 1,
-            subject: subject.into(),
-            name: name.into(),
             tenant: "<tenant>".into(),
             http: true,
-            executor: Executor::Lua,
-            jit: false,
-            timeout: None,
             memory: Some(5),
-            parts: vec![Part { name: "<part>".into(), text: text.as_bytes().into() }],
+            parts: vec![source.clone()],
+            source,
             broken: Some("<broken>".into()),
             unknown: vec![("<key>".into(), "<value>".into())],
+            ..Script::for_test(subject, name)
         })
     }
 

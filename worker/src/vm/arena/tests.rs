@@ -50,7 +50,7 @@ proptest! {
                 0 | 1 => {
                     // SAFETY: a request for a new block.
                     let address = unsafe { allocate(data, ptr::null_mut(), 0, size) };
-                    prop_assert!(address as usize % 8 == 0);
+                    prop_assert!((address as usize).is_multiple_of(8));
                     live.push(Block { address, size, mark });
                     fill(live.last().unwrap());
                 }
