@@ -38,6 +38,8 @@ pub struct Core {
     /// The last runs.
     pub records: Records,
     door: OnceCell<Door>,
+    /// Held by each answer over NATS until it is sent.
+    pub(crate) answering: Rc<()>,
     started: Instant,
 }
 
@@ -243,8 +245,9 @@ async fn run(config: Config) -> Result<(), StartError> {
     let config = Rc::new(config);
     let core = build(&config).await?;
     let stop = Rc::new(Stop::default());
+    let drained = Rc::new(Stop::default());
     let mut doors = Vec::new();
-    let nats_address = open_nats(&core, &stop, &mut doors).await?;
+    let nats_address = open_nats(&core, &stop, &drained, &mut doors).await?;
     let http_address = open_http(&core, &stop, &mut doors).await?;
     let status = core.pool.status();
     tracing::info!(
@@ -257,8 +260,12 @@ async fn run(config: Config) -> Result<(), StartError> {
     stop.set();
     core.pool.drain(until).await;
     // Answers are on their way out; a client that takes none does not keep us.
-    let closing = futures_util::future::join_all(doors);
     let grace = until.max(Instant::now() + Duration::from_millis(500));
+    while Rc::strong_count(&core.answering) > 1 && Instant::now() < grace {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drained.set();
+    let closing = futures_util::future::join_all(doors);
     let _ = tokio::time::timeout_at(grace.into(), closing).await;
     if let Some(Door::External(client)) = core.door() {
         let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
@@ -279,6 +286,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         pool: pool.clone(),
         records: Records::default(),
         door: OnceCell::new(),
+        answering: Rc::new(()),
         started,
     });
     let as_powers: Rc<dyn Powers> = core.clone();
@@ -322,7 +330,13 @@ impl Stop {
 
 type Doors = Vec<LocalBoxFuture<'static, ()>>;
 
-async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Result<String, StartError> {
+/// Opens the NATS door: no messages for scripts after `stop`, no clients of our own server after `drained`.
+async fn open_nats(
+    core: &Rc<Core>,
+    stop: &Rc<Stop>,
+    drained: &Rc<Stop>,
+    doors: &mut Doors,
+) -> Result<String, StartError> {
     let config = core.config();
     let (door, address) = match &config.nats {
         Nats::External { url, creds, ca } => {
@@ -337,7 +351,8 @@ async fn open_nats(core: &Rc<Core>, stop: &Rc<Stop>, doors: &mut Doors) -> Resul
                 ..hub::Settings::default()
             };
             let hub = hub::Hub::new(settings);
-            let serving = tokio::task::spawn_local(server::serve(listener, hub.clone(), stop.clone().wait()));
+            let serving =
+                tokio::task::spawn_local(server::serve(listener, hub.clone(), drained.clone().wait()));
             doors.push(Box::pin(async move {
                 let _ = serving.await;
             }));
@@ -382,11 +397,32 @@ async fn connect(
         options = options.add_root_certificates(path.to_owned()).require_tls(true);
     }
     options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
-    let servers: Vec<&str> = url.split(',').map(str::trim).collect();
+    let mut servers = Vec::new();
+    for url in url.split(',') {
+        let (server, login) = without_login(url.trim());
+        options = match login {
+            None => options,
+            Some((token, None)) => options.token(token),
+            Some((user, Some(password))) => options.user_and_password(user, password),
+        };
+        servers.push(server);
+    }
     options
         .connect(servers)
         .await
         .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
+}
+
+/// A URL without its login, which the client does not look at there: user and password, or a token.
+fn without_login(url: &str) -> (String, Option<(String, Option<String>)>) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    let Some((login, host)) = rest.rsplit_once('@') else { return (url.to_owned(), None) };
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (user, password) = match login.split_once(':') {
+        Some((user, password)) => (decoded(user), Some(decoded(password))),
+        None => (decoded(login), None),
+    };
+    (format!("{scheme}://{host}"), Some((user, password)))
 }
 
 /// URLs without user and password.

@@ -238,7 +238,8 @@ async fn serve(app: Rc<Core>, incoming: Incoming) {
         return;
     }
     let scripts = snapshot.index.matching(&incoming.subject).into_owned();
-    let sender = Sender { app: app.clone(), reply: incoming.reply.clone() };
+    let sender =
+        Sender { app: app.clone(), reply: incoming.reply.clone(), _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
         None => serve_raw(&sender, incoming, scripts).await,
@@ -335,6 +336,8 @@ async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending
 struct Sender {
     app: Rc<Core>,
     reply: Option<Rc<str>>,
+    /// Keeps the doors open until the answer is sent.
+    _answering: Rc<()>,
 }
 
 impl Sender {
