@@ -510,11 +510,14 @@ fn nothing_dangerous_is_in_reach() {
                 "false",
             ),
             // Addresses would tell where memory lies.
-            ("return tostring({}):find('0x') or tostring(print):find('0x')", "nil"),
-            ("return tostring(coroutine.create(print)):find('0x')", "nil"),
-            ("return tostring(io.open('f', 'w')):find('0x')", "nil"),
-            ("return (select(2, pcall(string.format, '%p', {})) or ''):find('0x')", "nil"),
-            ("return string.format('%s', {}):find('0x')", "nil"),
+            (
+                "return tostring({}):find('0x%x%x%x%x%x%x%x%x%x') or tostring(print):find('0x%x%x%x%x%x%x%x%x%x')",
+                "nil",
+            ),
+            ("return tostring(coroutine.create(print)):find('0x%x%x%x%x%x%x%x%x%x')", "nil"),
+            ("return tostring(io.open('f', 'w')):find('0x%x%x%x%x%x%x%x%x%x')", "nil"),
+            ("return (select(2, pcall(string.format, '%p', {})) or ''):find('0x%x%x%x%x%x%x%x%x%x')", "nil"),
+            ("return string.format('%s', {}):find('0x%x%x%x%x%x%x%x%x%x')", "nil"),
             ("return (select(2, pcall(error, {})) and 'x' or '')", "x"),
             ("local t = {} return tostring(t) == tostring(t)", "true"),
             // Nor can the functions of others be taken apart.
