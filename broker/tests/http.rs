@@ -122,9 +122,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
 fn settings() -> HttpSettings {
     HttpSettings {
         max_payload: 1000,
-        header_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_millis(300),
         body_timeout: Duration::from_millis(300),
-        write_timeout: Duration::from_millis(300),
         ..HttpSettings::new(parse_duration)
     }
 }
@@ -578,7 +577,7 @@ fn idle_connections_over_the_cap_wait() {
 fn stopping_lets_requests_end_and_takes_no_more() {
     run(async {
         let server =
-            Server::start(HttpSettings { header_timeout: Duration::from_secs(60), ..settings() }).await;
+            Server::start(HttpSettings { idle_timeout: Duration::from_secs(60), ..settings() }).await;
         let mut idle = server.connect().await;
         idle.write_all(b"GET /echo HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
         let mut busy = server.connect().await;
