@@ -38,6 +38,8 @@ pub struct Core {
     /// The last runs.
     pub records: Records,
     door: OnceCell<Door>,
+    /// Held by each answer over NATS until it is sent.
+    pub(crate) answering: Rc<()>,
     started: Instant,
 }
 
@@ -76,8 +78,8 @@ impl Core {
     }
 }
 
-/// After the last run has ended: for its answer to be composed and sent.
-const LAST_ANSWERS: Duration = Duration::from_millis(50);
+/// After a drain that was cut short: for the endings to be told.
+const LAST_ANSWERS: Duration = Duration::from_millis(20);
 
 /// How long clients may take for their last answers.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -266,16 +268,19 @@ async fn run(config: Config) -> Result<(), StartError> {
     let finished = async {
         futures_util::future::join_all(doors.intake).await;
         core.pool.idle().await;
+        while Rc::strong_count(&core.answering) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     };
     let until = Instant::now() + core.config().drain_timeout;
     if tokio::time::timeout_at(until.into(), finished).await.is_err() {
         tracing::warn!("the drain timeout is over: what still runs is cancelled");
         core.pool.close();
     }
-    // The last answers are on their way; a client that takes none does not keep us.
+    // The last answers are on their way out; a client that takes none does not keep us.
+    tokio::time::sleep(LAST_ANSWERS).await;
     end.set();
     let closing = async {
-        tokio::time::sleep(LAST_ANSWERS).await;
         futures_util::future::join_all(doors.end).await;
         if let Some(Door::External(client)) = core.door() {
             let _ = client.flush().await;
@@ -298,6 +303,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         pool: pool.clone(),
         records: Records::default(),
         door: OnceCell::new(),
+        answering: Rc::new(()),
         started,
     });
     let as_powers: Rc<dyn Powers> = core.clone();
@@ -411,9 +417,15 @@ async fn connect(
         options = options.add_root_certificates(path.to_owned()).require_tls(true);
     }
     options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
-    let (token, servers) = token_of(url);
-    if let Some(token) = token {
-        options = options.token(token);
+    let mut servers = Vec::new();
+    for url in url.split(',') {
+        let (server, login) = without_login(url.trim());
+        options = match login {
+            None => options,
+            Some((token, None)) => options.token(token),
+            Some((user, Some(password))) => options.user_and_password(user, password),
+        };
+        servers.push(server);
     }
     options
         .connect(servers)
@@ -421,21 +433,16 @@ async fn connect(
         .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
 }
 
-/// Servers, and the token that stands where a URL has user and password (`nats://token@host`).
-fn token_of(urls: &str) -> (Option<String>, Vec<String>) {
-    let mut token = None;
-    let server = |url: &str| {
-        let (scheme, rest) = url.trim().split_once("://").unwrap_or(("nats", url.trim()));
-        match rest.rsplit_once('@') {
-            Some((user, host)) if !user.contains(':') => {
-                token = Some(user.to_owned());
-                format!("{scheme}://{host}")
-            }
-            _ => format!("{scheme}://{rest}"),
-        }
+/// A URL without its login, which the client does not look at there: user and password, or a token.
+fn without_login(url: &str) -> (String, Option<(String, Option<String>)>) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    let Some((login, host)) = rest.rsplit_once('@') else { return (url.to_owned(), None) };
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (user, password) = match login.split_once(':') {
+        Some((user, password)) => (decoded(user), Some(decoded(password))),
+        None => (decoded(login), None),
     };
-    let servers = urls.split(',').map(server).collect();
-    (token, servers)
+    (format!("{scheme}://{host}"), Some((user, password)))
 }
 
 /// URLs without user and password.

@@ -314,29 +314,30 @@ impl Pool {
         }
     }
 
-    /// Replaces an idle worker that does not fit by one with this engine, if none is on its way.
+    /// Replaces an idle worker that does not fit by one with this engine, if none is on its way: by a spare
+    /// if there is such a one, else by a new one.
     fn make_room_for(self: &Rc<Self>, engine: Engine) {
-        let retired = {
+        let (retired, spare) = {
             let mut state = self.state.borrow_mut();
             if state.starting.get(&engine).is_some_and(|count| *count > 0) {
                 return;
             }
-            if state.spares.first().is_some_and(|spare| spare.engine == engine) {
-                None
-            } else {
-                // The one that has been idle the longest gives way. If all are busy, the job waits, and
-                // the next to become idle is asked.
-                let idle = state.workers.iter().enumerate();
-                let idle = idle.filter(|(_, worker)| worker.ready.get() && worker.jobs.borrow().is_empty());
-                let Some((at, _)) = idle.min_by_key(|(_, worker)| worker.idle_since.get()) else { return };
-                Some(state.workers.swap_remove(at))
-            }
+            // The one that has been idle the longest gives way. If all are busy, the job waits, and the
+            // next to become idle is asked.
+            let idle = state.workers.iter().enumerate().filter(|(_, worker)| {
+                worker.engine != engine && worker.ready.get() && worker.jobs.borrow().is_empty()
+            });
+            let Some((at, _)) = idle.min_by_key(|(_, worker)| worker.idle_since.get()) else { return };
+            let retired = state.workers.swap_remove(at);
+            let spare = state.spares.iter().position(|spare| spare.engine == engine);
+            let spare = spare.map(|at| state.spares.swap_remove(at));
+            state.workers.extend(spare.clone());
+            (retired, spare)
         };
-        if let Some(worker) = retired {
-            drive::retire(&worker);
-            self.spawn(engine);
-        } else {
-            self.promote();
+        drive::retire(&retired);
+        match spare {
+            Some(spare) => self.feed(&spare),
+            None => self.spawn(engine),
         }
     }
 
@@ -360,7 +361,7 @@ impl Pool {
         state.started(worker.engine);
         state.pause = RETRY.0;
         worker.ready.set(true);
-        if state.workers.len() < self.settings.workers {
+        if state.taken() < self.settings.workers {
             state.workers.push(worker.clone());
             drop(state);
             self.feed(worker);
@@ -412,7 +413,7 @@ impl Pool {
     fn promote(self: &Rc<Self>) {
         let spare = {
             let mut state = self.state.borrow_mut();
-            if state.workers.len() >= self.settings.workers {
+            if state.taken() >= self.settings.workers {
                 return;
             }
             let Some(spare) = state.spares.pop() else { return };
@@ -510,6 +511,12 @@ impl Pool {
 }
 
 impl State {
+    /// Places that are taken. A worker of another engine is started for a job that waits: its place is kept.
+    fn taken(&self) -> usize {
+        let others = self.starting.iter().filter(|(engine, _)| **engine != Engine::Lua);
+        self.workers.len() + others.map(|(_, count)| count).sum::<usize>()
+    }
+
     /// Hands a job to the worker that the scheduler chooses, or gives it back.
     #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     fn hand(&mut self, job: Job) -> Result<(), Job> {

@@ -267,7 +267,8 @@ impl Broker {
     /// Where its pages are, if they have a listener of their own.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
-        self.address("admin")
+        let event = self.wait_for_event("operator pages", |event| event["admin"].is_string());
+        event["admin"].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{event}"))
     }
 
     /// The URL of its embedded NATS server.

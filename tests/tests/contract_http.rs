@@ -193,9 +193,9 @@ fn malformed_requests_cost_only_themselves() {
         assert!(answer.is_empty() || text.starts_with("HTTP/1.1 400"), "{bytes:?}: {text}");
     }
     // Two ways to say where a body ends are a way to hide a second request in the first.
-    let both = "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n";
+    let both = "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n";
     let answer = String::from_utf8_lossy(&exchange(broker.http(), both.as_bytes())).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     let many: String = (0..2000).map(|number| format!("X-{number}: y\r\n")).collect();
     let head = format!("GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{many}\r\n");
     let answer = exchange(broker.http(), head.as_bytes());

@@ -178,7 +178,7 @@ fn libraries_become_part_of_the_script() {
         .lua("fromlua", "local m = require('module')\nfunction OnMessage() return tostring(m.twice(21)) end")
         .lua("late", "function OnMessage() return tostring(require('module') == require('module')) end")
         .lua("builtin", "function OnMessage() return require('json').encode({}) end")
-        .lua("absent", "function OnMessage() return require('no.such.module') end")
+        .lua("absent", "local x = require('no.such.module')\nfunction OnMessage() return x end")
         .start();
     assert_eq!(broker.call("web", "Ann"), "hi Ann/hi Ann");
     assert_eq!(broker.call("order", ""), "named+deep");

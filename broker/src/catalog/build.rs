@@ -82,9 +82,17 @@ impl Source {
     /// When a library is missing, or libraries require each other.
     pub(crate) fn script(&self, id: u64, libraries: &Libraries) -> Result<Script, Problem> {
         let resolved = libraries.resolve(&self.header.requires, &self.part.name);
-        let mut parts = resolved.map_err(|error| self.problem(None, &error.to_string()))?;
+        let mut parts = resolved
+            .map_err(|error| self.problem(self.line_of_bad_require(libraries), &error.to_string()))?;
         parts.push(self.part.clone());
         Ok(self.with_parts(id, parts))
+    }
+
+    /// The line of the first `require` that leads to what is missing or wrong.
+    fn line_of_bad_require(&self, libraries: &Libraries) -> Option<usize> {
+        let mut requires = self.header.requires.iter().zip(&self.header.require_lines);
+        let bad = |name: &Rc<str>| libraries.resolve(std::slice::from_ref(name), &self.part.name).is_err();
+        requires.find_map(|(name, line)| bad(name).then_some(*line))
     }
 
     /// A script that only tells why it cannot run.

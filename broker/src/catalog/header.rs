@@ -33,6 +33,8 @@ pub struct Header {
     pub http: bool,
     /// `require` lines in order.
     pub requires: Vec<Rc<str>>,
+    /// The line of each of them, from 1.
+    pub require_lines: Vec<usize>,
     /// `executor`.
     pub executor: Executor,
     /// `timeout`, above zero.
@@ -189,6 +191,7 @@ impl Default for Reader {
             name: None,
             http: false,
             requires: Vec::new(),
+            require_lines: Vec::new(),
             executor: Executor::Lua,
             timeout: None,
             memory: None,
@@ -241,8 +244,10 @@ impl Reader {
             return self.fail(line, HeaderProblem::Duplicate { key: name, first });
         }
         self.keep(name, value);
-        if let Err(why) = self.value(key, value) {
-            self.fail(line, HeaderProblem::Value { key: name, why });
+        match self.value(key, value) {
+            Err(why) => self.fail(line, HeaderProblem::Value { key: name, why }),
+            Ok(()) if key == Key::Require => self.header.require_lines.push(line),
+            Ok(()) => {}
         }
     }
 

@@ -150,10 +150,9 @@ impl Subscriptions {
         let app = app.clone();
         match &self.door {
             Door::Embedded(hub) => {
-                let subscribed = pattern.clone();
                 let handler = Rc::new(move |delivery: Delivery<'_>| {
                     let incoming = Incoming::from_delivery(&delivery);
-                    tokio::task::spawn_local(serve(app.clone(), subscribed.clone(), incoming));
+                    tokio::task::spawn_local(serve(app.clone(), incoming));
                 });
                 let id =
                     hub.subscribe(&pattern, Some(&self.group), handler).map_err(|error| error.to_string())?;
@@ -176,7 +175,7 @@ impl Subscriptions {
                         };
                         let Some(message) = message else { break };
                         let incoming = Incoming::from_client(message);
-                        tokio::task::spawn_local(serve(app.clone(), pattern.clone(), incoming));
+                        tokio::task::spawn_local(serve(app.clone(), incoming));
                     }
                 });
                 Ok(Subscription::External { leave, task })
@@ -247,8 +246,10 @@ fn is_reserved(subject: &str) -> bool {
     subject.starts_with('$') || subject.starts_with("_INBOX.")
 }
 
-/// Serves one message: runs the scripts of the pattern that it was delivered for, and replies.
-async fn serve(app: Rc<Core>, pattern: Rc<str>, incoming: Incoming) {
+/// Serves one message: runs the scripts that its subject matches, and replies. All of them, not only those
+/// of the pattern it was delivered for: a server gives a queue group one copy of a message, however many of
+/// the group's patterns match.
+async fn serve(app: Rc<Core>, incoming: Incoming) {
     if is_reserved(&incoming.subject) {
         return;
     }
@@ -263,8 +264,9 @@ async fn serve(app: Rc<Core>, pattern: Rc<str>, incoming: Incoming) {
         );
         return;
     }
-    let scripts = snapshot.index.by_pattern(&pattern).to_vec();
-    let sender = Sender { app: app.clone(), reply: incoming.reply.clone() };
+    let scripts = snapshot.index.matching(&incoming.subject).into_owned();
+    let sender =
+        Sender { app: app.clone(), reply: incoming.reply.clone(), _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
         None => serve_raw(&sender, incoming, scripts).await,
@@ -361,6 +363,8 @@ async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending
 struct Sender {
     app: Rc<Core>,
     reply: Option<Rc<str>>,
+    /// Keeps the doors open until the answer is sent.
+    _answering: Rc<()>,
 }
 
 impl Sender {
