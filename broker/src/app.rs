@@ -78,6 +78,12 @@ impl Core {
     }
 }
 
+/// After a drain that was cut short: for the endings to be told.
+const LAST_ANSWERS: Duration = Duration::from_millis(20);
+
+/// How long clients may take for their last answers.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// Bytes of log lines that a run may write.
 const LOG_LIMIT: u64 = 64 << 10;
 
@@ -244,32 +250,43 @@ fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {
 async fn run(config: Config) -> Result<(), StartError> {
     let config = Rc::new(config);
     let core = build(&config).await?;
-    let stop = Rc::new(Stop::default());
-    let drained = Rc::new(Stop::default());
-    let mut doors = Vec::new();
-    let nats_address = open_nats(&core, &stop, &drained, &mut doors).await?;
-    let http_address = open_http(&core, &stop, &mut doors).await?;
+    // Two stages: first no new messages come in; then, when all are answered, the ways out close.
+    let (intake, end) = (Rc::new(Stop::default()), Rc::new(Stop::default()));
+    let mut doors = Doors::default();
+    let nats_address = open_nats(&core, &intake, &end, &mut doors).await?;
+    let admin_address = open_pages(&core, &intake, &mut doors).await?;
+    let http_address = open_http(&core, &intake, &mut doors).await?;
     let status = core.pool.status();
     tracing::info!(
-        http = %http_address, nats = nats_address, scripts = core.catalog.current().index.list().len(),
+        http = %http_address, nats = nats_address, admin = admin_address.map(|address| address.to_string()),
+        scripts = core.catalog.current().index.list().len(),
         workers = status.ready, took_ms = core.started.elapsed().as_millis(), "ready"
     );
     wait_for_end(&core).await?;
     tracing::info!("stopping: no new messages, finishing what runs");
+    intake.set();
+    let finished = async {
+        futures_util::future::join_all(doors.intake).await;
+        core.pool.idle().await;
+        while Rc::strong_count(&core.answering) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
     let until = Instant::now() + core.config().drain_timeout;
-    stop.set();
-    core.pool.drain(until).await;
-    // Answers are on their way out; a client that takes none does not keep us.
-    let grace = until.max(Instant::now() + Duration::from_millis(500));
-    while Rc::strong_count(&core.answering) > 1 && Instant::now() < grace {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    if tokio::time::timeout_at(until.into(), finished).await.is_err() {
+        tracing::warn!("the drain timeout is over: what still runs is cancelled");
+        core.pool.close();
     }
-    drained.set();
-    let closing = futures_util::future::join_all(doors);
-    let _ = tokio::time::timeout_at(grace.into(), closing).await;
-    if let Some(Door::External(client)) = core.door() {
-        let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
-    }
+    // The last answers are on their way out; a client that takes none does not keep us.
+    tokio::time::sleep(LAST_ANSWERS).await;
+    end.set();
+    let closing = async {
+        futures_util::future::join_all(doors.end).await;
+        if let Some(Door::External(client)) = core.door() {
+            let _ = client.flush().await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSING, closing).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -328,13 +345,17 @@ impl Stop {
     }
 }
 
-type Doors = Vec<LocalBoxFuture<'static, ()>>;
+/// What to wait for at the end, by stage.
+#[derive(Default)]
+struct Doors {
+    intake: Vec<LocalBoxFuture<'static, ()>>,
+    end: Vec<LocalBoxFuture<'static, ()>>,
+}
 
-/// Opens the NATS door: no messages for scripts after `stop`, no clients of our own server after `drained`.
 async fn open_nats(
     core: &Rc<Core>,
-    stop: &Rc<Stop>,
-    drained: &Rc<Stop>,
+    intake: &Rc<Stop>,
+    end: &Rc<Stop>,
     doors: &mut Doors,
 ) -> Result<String, StartError> {
     let config = core.config();
@@ -351,9 +372,8 @@ async fn open_nats(
                 ..hub::Settings::default()
             };
             let hub = hub::Hub::new(settings);
-            let serving =
-                tokio::task::spawn_local(server::serve(listener, hub.clone(), drained.clone().wait()));
-            doors.push(Box::pin(async move {
+            let serving = tokio::task::spawn_local(server::serve(listener, hub.clone(), end.clone().wait()));
+            doors.end.push(Box::pin(async move {
                 let _ = serving.await;
             }));
             (Door::Embedded(hub), address.to_string())
@@ -363,7 +383,7 @@ async fn open_nats(
     let _ = core.door.set(door.clone());
     let subscriptions = Subscriptions::new(door, &config.queue_group);
     subscriptions.set(core, core.patterns()).await;
-    let (core, stop) = (core.clone(), stop.clone());
+    let (core, stop) = (core.clone(), intake.clone());
     let following = tokio::task::spawn_local(async move {
         let mut changes = core.catalog.changes();
         loop {
@@ -376,7 +396,7 @@ async fn open_nats(
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
     });
-    doors.push(Box::pin(async move {
+    doors.intake.push(Box::pin(async move {
         let _ = following.await;
     }));
     Ok(address)
@@ -441,27 +461,41 @@ async fn listen(address: &str, what: &str) -> Result<TcpListener, StartError> {
         .map_err(|error| StartError::other(&format!("{what} cannot listen on {address}"), error))
 }
 
-async fn open_http(
-    core: &Rc<Core>,
-    stop: &Rc<Stop>,
-    doors: &mut Doors,
-) -> Result<std::net::SocketAddr, StartError> {
-    let config = core.config();
+fn http_settings(config: &Config) -> Result<http::HttpSettings, StartError> {
     let mut settings = http::HttpSettings::new(|text| units::parse_duration(text).ok());
     settings.max_payload = usize::try_from(config.limits.payload).unwrap_or(usize::MAX);
     settings.admin_token = config.admin_token_file.as_deref().map(read_token).transpose()?;
-    if let Some(admin) = &config.admin_bind {
+    if config.admin_bind.is_some() {
         settings.pages = http::Pages::Elsewhere;
-        let only = http::HttpSettings { pages: http::Pages::Only, ..settings.clone() };
-        let listener = listen(&admin.to_string(), "the operator's pages").await?;
-        let address =
-            listener.local_addr().map_err(|error| StartError::other("the operator's pages", error))?;
-        tracing::info!(admin = %address, "operator pages");
-        doors.push(serve_http(core, listener, only, stop));
     }
+    Ok(settings)
+}
+
+/// Opens the listener that the operator's pages have of their own, if they do.
+async fn open_pages(
+    core: &Rc<Core>,
+    intake: &Rc<Stop>,
+    doors: &mut Doors,
+) -> Result<Option<std::net::SocketAddr>, StartError> {
+    let config = core.config();
+    let Some(address) = &config.admin_bind else { return Ok(None) };
+    let settings = http::HttpSettings { pages: http::Pages::Only, ..http_settings(&config)? };
+    let listener = listen(&address.to_string(), "the operator's pages").await?;
+    let address = listener.local_addr().map_err(|error| StartError::other("the operator's pages", error))?;
+    doors.intake.push(serve_http(core, listener, settings, intake));
+    Ok(Some(address))
+}
+
+async fn open_http(
+    core: &Rc<Core>,
+    intake: &Rc<Stop>,
+    doors: &mut Doors,
+) -> Result<std::net::SocketAddr, StartError> {
+    let config = core.config();
+    let settings = http_settings(&config)?;
     let listener = listen(&config.http.to_string(), "HTTP").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
-    doors.push(serve_http(core, listener, settings, stop));
+    doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(address)
 }
 

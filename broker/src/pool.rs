@@ -367,7 +367,9 @@ impl Pool {
             self.feed(worker);
         } else {
             state.spares.push(worker.clone());
+            drop(state);
         }
+        self.rehome();
         self.changed.notify_waiters();
     }
 
@@ -398,9 +400,13 @@ impl Pool {
             let mut state = self.state.borrow_mut();
             state.workers.retain(|known| !Rc::ptr_eq(known, worker));
             state.spares.retain(|known| !Rc::ptr_eq(known, worker));
+            let homeless = |job: &&Job| !state.workers.iter().any(|worker| worker.fits(job));
+            let lacking = state.queue.iter().find(homeless).map(Job::engine);
+            state.lacking = state.lacking.or(lacking);
         }
         self.promote();
         self.fill();
+        self.rehome();
         self.changed.notify_waiters();
     }
 
@@ -430,14 +436,18 @@ impl Pool {
             self.fill();
             return;
         }
-        let lacking = self.state.borrow_mut().lacking.take();
-        if let Some(engine) = lacking {
-            let homeless = |job: &Job| job.engine() == engine;
-            if self.state.borrow().queue.iter().any(homeless) {
-                self.make_room_for(engine);
-                // If none could give way, the next worker that becomes idle is asked.
-                self.state.borrow_mut().lacking = Some(engine);
-            }
+        self.rehome();
+    }
+
+    /// If jobs wait for an engine that no worker has: has an idle worker give way. If none is idle, the next
+    /// to become so is asked.
+    fn rehome(self: &Rc<Self>) {
+        let Some(engine) = self.state.borrow().lacking else { return };
+        let waits = self.state.borrow().queue.iter().any(|job| job.engine() == engine);
+        if waits {
+            self.make_room_for(engine);
+        } else {
+            self.state.borrow_mut().lacking = None;
         }
     }
 
@@ -463,22 +473,22 @@ impl Pool {
         self.state.borrow().workers.iter().map(|worker| worker.pid).collect()
     }
 
-    /// Takes no more jobs and waits for those there are; at the deadline the rest ends as cancelled.
-    pub async fn drain(self: &Rc<Self>, until: Instant) {
-        self.state.borrow_mut().closed = true;
-        let empty = async {
-            loop {
-                let changed = self.changed.notified();
-                let status = self.status();
-                if status.in_flight == 0 && status.queued == 0 {
-                    return;
-                }
-                changed.await;
+    /// Waits until no job runs or waits.
+    pub async fn idle(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let status = self.status();
+            if status.in_flight == 0 && status.queued == 0 {
+                return;
             }
-        };
-        if tokio::time::timeout_at(until.into(), empty).await.is_err() {
-            self.cancel_all();
+            changed.await;
         }
+    }
+
+    /// Takes no more jobs; those there are end as cancelled.
+    pub fn close(&self) {
+        self.state.borrow_mut().closed = true;
+        self.cancel_all();
     }
 
     fn cancel_all(&self) {

@@ -12,15 +12,6 @@ use std::borrow::Cow;
 
 use crate::invocation::{Answer, Ending, Reason, format_id};
 
-/// Reason, by the contract's table.
-pub const REASON: &str = "msgscript-reason";
-/// The limit that was reached.
-pub const LIMIT: &str = "msgscript-limit";
-/// What was measured against it.
-pub const MEASURED: &str = "msgscript-measured";
-/// The invocation's id.
-pub const INVOCATION: &str = "msgscript-invocation";
-
 /// The longest error text that leaves us, in bytes.
 const MAX_TEXT: usize = 64 << 10;
 
@@ -94,7 +85,11 @@ fn sentence(reason: Reason) -> &'static str {
 
 /// The longest beginning of a text that has at most `max` bytes.
 fn bounded(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// A text for a header: one line, no control characters, at most `max` bytes.

@@ -59,7 +59,8 @@ fn limited() -> Setup {
 
 const TIME: &[&str] = &["wall_time"];
 const MEMORY: &[&str] = &["memory"];
-const STACK: &[&str] = &["script_error", "memory"];
+/// Where the hard limit on the C stack is low, a recursion through C ends in its guard page.
+const STACK: &[&str] = &["script_error", "memory", "crashed"];
 
 #[test]
 fn endless_runs_end() {

@@ -54,6 +54,7 @@ struct LibraryFile {
 }
 
 /// What reading a file gave.
+#[allow(clippy::large_enum_variant, reason = "nearly all are texts")]
 enum Content {
     Text(Source),
     Unreadable(String),

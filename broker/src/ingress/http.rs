@@ -4,10 +4,10 @@
 //! HTTP clients and nothing else. Must never hold more of a client's bytes than the settings say, nor
 //! wait for a client without an end.
 
+mod activity;
 mod body;
 mod exchange;
 mod request;
-mod stall;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,14 +17,15 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use self::activity::{Activity, Noted};
 use self::body::Budget;
 use self::exchange::Client;
-use self::stall::Unstalled;
 use super::App;
 
 /// The largest head of a request that is read, in bytes. Above the longest URL that we tell apart (64 KiB),
@@ -43,12 +44,11 @@ pub struct HttpSettings {
     pub max_buffered: usize,
     /// The most connections at once; more wait in the system's queue.
     pub max_connections: usize,
-    /// How long a request's head may take, and how long a connection may idle.
-    pub header_timeout: Duration,
+    /// How long a connection lasts on which nothing happens: no whole head of a request comes, no byte of
+    /// a response is taken. It ends after once to twice this.
+    pub idle_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,
-    /// How long a client may take none of a response's bytes.
-    pub write_timeout: Duration,
     /// Whether functions, pages or both are here.
     pub pages: Pages,
     /// The operator's bearer token, if there is one. An empty one matches nothing.
@@ -58,17 +58,16 @@ pub struct HttpSettings {
 }
 
 impl HttpSettings {
-    /// The defaults: bodies of 1 MiB, 256 MiB of them unfinished, 10,000 connections, 30 s for a head, a
-    /// body or an unread response; functions and pages both, no token.
+    /// The defaults: bodies of 1 MiB, 256 MiB of them unfinished, 10,000 connections, 30 s without
+    /// activity or for a body; functions and pages both, no token.
     #[must_use]
     pub fn new(parse_duration: fn(&str) -> Option<Duration>) -> Self {
         HttpSettings {
             max_payload: 1 << 20,
             max_buffered: 256 << 20,
             max_connections: 10_000,
-            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
             pages: Pages::Here,
             admin_token: None,
             parse_duration,
@@ -138,25 +137,34 @@ async fn connection<A: App>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let io = Unstalled::new(TokioIo::new(stream), door.settings.write_timeout);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(door.settings.header_timeout)
-        .max_header_size(MAX_HEAD)
-        // A client may close its sending side and still read; one that is gone costs no more than the wait.
-        .half_close(true);
-    let client = Rc::new(Client::new(door, peer));
+    let activity = Rc::new(Activity::default());
+    let io = Noted::new(TokioIo::new(stream), Rc::clone(&activity));
+    let idle_timeout = door.settings.idle_timeout;
+    let client = Rc::new(Client::new(door, peer, Rc::clone(&activity)));
     let service = service_fn(move |request| {
         let client = Rc::clone(&client);
         async move { Ok::<_, Infallible>(exchange::answer(&client, request).await) }
     });
+    let mut http = http1::Builder::new();
+    // A client may close its sending side and still read; one that is gone costs no more than the wait.
+    http.max_header_size(MAX_HEAD).half_close(true);
     let mut connection = pin!(http.serve_connection(io, service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        _ = stopped.wait_for(|stopped| *stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut look = pin!(tokio::time::sleep(idle_timeout));
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            _ = stopped.wait_for(|stopped| *stopped), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = look.as_mut() => {
+                if !activity.take() {
+                    return;
+                }
+                look.as_mut().reset(Instant::now() + idle_timeout);
+            }
         }
     };
     if let Err(error) = ended {

@@ -5,11 +5,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::envelope::{self, Envelope};
 use crate::app::Core;
@@ -82,6 +84,9 @@ impl Door {
     }
 }
 
+/// How long a subscription that was left may take to hand out what it had received.
+const LEAVING: Duration = Duration::from_secs(2);
+
 /// The broker's subscriptions, by pattern.
 pub struct Subscriptions {
     door: Door,
@@ -91,7 +96,11 @@ pub struct Subscriptions {
 
 enum Subscription {
     Embedded(SubscriptionId),
-    External(tokio::task::AbortHandle),
+    /// Told to unsubscribe; ends after the messages that are on their way.
+    External {
+        leave: Rc<Notify>,
+        task: JoinHandle<()>,
+    },
 }
 
 impl Subscriptions {
@@ -105,12 +114,15 @@ impl Subscriptions {
     pub async fn set(&self, app: &Rc<Core>, patterns: Vec<Rc<str>>) {
         let gone: Vec<Rc<str>> =
             self.active.borrow().keys().filter(|known| !patterns.contains(known)).cloned().collect();
+        let mut leaving = Vec::new();
         for pattern in gone {
             let subscription = self.active.borrow_mut().remove(&pattern);
             match (subscription, &self.door) {
                 (Some(Subscription::Embedded(id)), Door::Embedded(hub)) => hub.unsubscribe(id),
-                // The task owns the subscriber, which unsubscribes when it is dropped.
-                (Some(Subscription::External(task)), _) => task.abort(),
+                (Some(Subscription::External { leave, task }), _) => {
+                    leave.notify_one();
+                    leaving.push(task);
+                }
                 _ => {}
             }
         }
@@ -126,8 +138,11 @@ impl Subscriptions {
             }
         }
         if let Door::External(client) = &self.door {
-            // The server knows of them when this returns.
+            // The server knows of the new ones when this returns, and has sent all it will for the old.
             let _ = client.flush().await;
+            for task in leaving {
+                let _ = tokio::time::timeout(LEAVING, task).await;
+            }
         }
     }
 
@@ -146,12 +161,24 @@ impl Subscriptions {
             Door::External(client) => {
                 let subscribed = client.queue_subscribe(pattern.to_string(), self.group.clone()).await;
                 let mut subscriber = subscribed.map_err(|error| error.to_string())?;
+                let leave = Rc::new(Notify::new());
+                let told = leave.clone();
                 let task = tokio::task::spawn_local(async move {
-                    while let Some(message) = subscriber.next().await {
-                        tokio::task::spawn_local(serve(app.clone(), Incoming::from_client(message)));
+                    loop {
+                        let message = tokio::select! {
+                            message = subscriber.next() => message,
+                            () = told.notified() => {
+                                // What has arrived is still given out, then the end.
+                                let _ = subscriber.unsubscribe().await;
+                                continue;
+                            }
+                        };
+                        let Some(message) = message else { break };
+                        let incoming = Incoming::from_client(message);
+                        tokio::task::spawn_local(serve(app.clone(), incoming));
                     }
                 });
-                Ok(Subscription::External(task.abort_handle()))
+                Ok(Subscription::External { leave, task })
             }
         }
     }

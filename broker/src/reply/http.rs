@@ -12,13 +12,18 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, StatusCode};
 
+use super::METHODS;
 use super::document::{ByName, ScriptResult, json};
-use super::{INVOCATION, LIMIT, MEASURED, METHODS, REASON};
 use crate::catalog::Script;
 use crate::invocation::{Answer, Ending, Reason, format_id};
 
 /// A response as our server sends it.
 pub type Response = hyper::Response<Full<Bytes>>;
+
+static REASON: HeaderName = HeaderName::from_static("msgscript-reason");
+static LIMIT: HeaderName = HeaderName::from_static("msgscript-limit");
+static MEASURED: HeaderName = HeaderName::from_static("msgscript-measured");
+static INVOCATION: HeaderName = HeaderName::from_static("msgscript-invocation");
 
 /// The most header fields that a script may set.
 const MAX_FIELDS: usize = 128;
@@ -149,30 +154,30 @@ pub fn waited(wait: Duration) -> Response {
 /// The same response with a limit and what was measured, where not empty.
 #[must_use]
 pub fn with_limit(mut response: Response, limit: &str, measured: &str) -> Response {
-    set(response.headers_mut(), LIMIT, limit);
-    set(response.headers_mut(), MEASURED, measured);
+    set(response.headers_mut(), &LIMIT, limit);
+    set(response.headers_mut(), &MEASURED, measured);
     response
 }
 
 /// Our own header fields about a run.
 fn describe(fields: &mut HeaderMap, ending: &Ending) {
     set_reason(fields, ending.reason);
-    set(fields, LIMIT, &ending.limit);
-    set(fields, MEASURED, &ending.measured);
-    set(fields, INVOCATION, &format_id(ending.invocation));
+    set(fields, &LIMIT, &ending.limit);
+    set(fields, &MEASURED, &ending.measured);
+    set(fields, &INVOCATION, &format_id(ending.invocation));
 }
 
 fn set_reason(fields: &mut HeaderMap, reason: Reason) {
-    fields.insert(HeaderName::from_static(REASON), HeaderValue::from_static(reason.word()));
+    fields.insert(&REASON, HeaderValue::from_static(reason.word()));
     if reason == Reason::Overloaded {
         fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
 }
 
 /// Sets one of our fields; an empty value, or one that is no header value, is left out.
-fn set(fields: &mut HeaderMap, name: &'static str, value: &str) {
+fn set(fields: &mut HeaderMap, name: &'static HeaderName, value: &str) {
     if let (false, Ok(value)) = (value.is_empty(), HeaderValue::from_str(value)) {
-        fields.insert(HeaderName::from_static(name), value);
+        fields.insert(name, value);
     }
 }
 

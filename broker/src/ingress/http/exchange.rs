@@ -13,6 +13,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 
+use super::activity::Activity;
 use super::body::{self, BodyError};
 use super::request::{self, Target};
 use super::{Door, HttpSettings, Pages};
@@ -33,17 +34,25 @@ pub(super) struct Client<A> {
     door: Rc<Door<A>>,
     address: Bytes,
     loopback: bool,
+    activity: Rc<Activity>,
 }
 
 impl<A> Client<A> {
-    pub(super) fn new(door: Rc<Door<A>>, peer: SocketAddr) -> Self {
+    pub(super) fn new(door: Rc<Door<A>>, peer: SocketAddr, activity: Rc<Activity>) -> Self {
         let address = peer.ip().to_canonical();
-        Client { door, address: address.to_string().into(), loopback: address.is_loopback() }
+        Client { door, address: address.to_string().into(), loopback: address.is_loopback(), activity }
     }
 }
 
 /// The response to a request.
 pub(super) async fn answer<A: App>(client: &Client<A>, request: Request<Incoming>) -> Response {
+    client.activity.begin();
+    let response = respond_to(client, request).await;
+    client.activity.end();
+    response
+}
+
+async fn respond_to<A: App>(client: &Client<A>, request: Request<Incoming>) -> Response {
     let (head, body) = request.into_parts();
     let settings = &client.door.settings;
     let refusal = match request::target(&head) {
