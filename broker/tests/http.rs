@@ -75,8 +75,11 @@ fn script(name: &str) -> Rc<Script> {
         jit: false,
         timeout: None,
         memory: None,
+        source: Part { name: "echo.lua".into(), text: (*b"-- <source>").into() },
         parts: vec![Part { name: "echo.lua".into(), text: (*b"-- <source>").into() }],
+        requires: Vec::new(),
         broken: None,
+        headers: Vec::new(),
         unknown: Vec::new(),
     })
 }
