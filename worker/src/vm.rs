@@ -120,22 +120,20 @@ impl Vm {
             seed: 0,
             jit,
         };
-        vm.build()?;
+        vm.build(exhausted)?;
         Ok(vm)
     }
 
-    fn build(&mut self) -> Result<(), VmError> {
+    fn build(&mut self, exhausted: fn(u64) -> !) -> Result<(), VmError> {
         self.arena.set_limits(LOAD_LIMIT);
         self.host.start(LOAD_LIMIT);
-        let (state, jit) = (self.state, self.jit);
+        let mut plan = glue::Plan { jit: self.jit, prelude: Vec::new() };
+        compile_prelude(&mut plan, exhausted)?;
         // SAFETY: the state is ours and idle; `build` gets the argument it expects.
         unsafe {
-            ffi::lua_atpanic(state, glue::on_panic);
-            if ffi::lua_cpcall(state, glue::build, glue::build_argument(jit)) != 0 {
-                let message = glue::str_at(state, -1).unwrap_or(b"?");
-                return Err(VmError::Build(String::from_utf8_lossy(message).into_owned()));
-            }
-            self.random = glue::random_state(state);
+            ffi::lua_atpanic(self.state, glue::on_panic);
+            call(self.state, glue::build, &mut plan)?;
+            self.random = glue::random_state(self.state);
         }
         self.settle();
         self.arena.set_limits(usize::MAX / 2);
@@ -325,6 +323,39 @@ impl Vm {
         word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (word ^ (word >> 31)) | 1 << 62
     }
+}
+
+/// Compiles our own Lua code in an arena of its own.
+fn compile_prelude(plan: &mut glue::Plan, exhausted: fn(u64) -> !) -> Result<(), VmError> {
+    let mut arena = Arena::new(LOAD_LIMIT, Ends { soft: glue::arm, hard: exhausted })?;
+    // SAFETY: as in `Vm::new`; nothing of the state is used once the arena is dropped.
+    unsafe {
+        let state = ffi::lua_newstate(arena::allocate, arena.data());
+        if state.is_null() {
+            return Err(VmError::State);
+        }
+        arena.set_owner(state, std::ptr::null_mut());
+        call(state, glue::compile, plan)
+    }
+}
+
+/// Runs a function of `glue` that takes the plan, protected.
+///
+/// # Safety
+/// The state must be living and idle.
+unsafe fn call(
+    state: *mut lua_State,
+    function: ffi::lua_CFunction,
+    plan: &mut glue::Plan,
+) -> Result<(), VmError> {
+    // SAFETY: the caller's promise; the plan outlives the call.
+    unsafe {
+        if ffi::lua_cpcall(state, function, std::ptr::from_mut(plan).cast()) != 0 {
+            let message = glue::str_at(state, -1).unwrap_or(b"?");
+            return Err(VmError::Build(String::from_utf8_lossy(message).into_owned()));
+        }
+    }
+    Ok(())
 }
 
 const MODE_ENGINE: i32 = 0;

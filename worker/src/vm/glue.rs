@@ -738,12 +738,54 @@ const KINDS: c_int = 1000;
 
 // === the base environment ===
 
-/// Opens the libraries and runs the prelude. Called once, under `lua_cpcall`; its argument says whether
-/// LuaJIT's compiler is to be there.
-pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
-    // SAFETY: called by LuaJIT; argument 1 is the pointer given to `lua_cpcall`.
+/// What [`build`] makes a base state of.
+pub struct Plan {
+    /// Whether LuaJIT's compiler is to be there.
+    pub jit: bool,
+    /// The prelude's chunks, compiled by [`compile`].
+    pub prelude: Vec<Vec<u8>>,
+}
+
+/// Compiles the prelude in a state of its own and appends each chunk's bytecode to the plan. The state that
+/// is imaged loads that: what a compiler leaves behind would be holes in the image. Called under
+/// `lua_cpcall` with the plan as its argument.
+pub unsafe extern "C-unwind" fn compile(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT; argument 1 is the plan, which is alive and nobody else's. What may raise is
+    // called while nothing that needs a drop is on this frame.
     unsafe {
-        let jit = !ffi::lua_touserdata(state, 1).is_null();
+        let plan = ffi::lua_touserdata(state, 1).cast::<Plan>();
+        for (name, source) in prelude::BASE {
+            load_internal(state, name, source);
+            (*plan).prelude.push(Vec::new());
+            let last = (*plan).prelude.len() - 1;
+            let chunk: *mut Vec<u8> = &raw mut (&mut (*plan).prelude)[last];
+            ffi::lua_dump_(state, append, chunk.cast());
+            ffi::lua_settop(state, 1);
+        }
+        0
+    }
+}
+
+/// Takes a piece of bytecode (`lua_Writer`).
+unsafe extern "C-unwind" fn append(
+    _: *mut lua_State,
+    piece: *const c_void,
+    size: usize,
+    chunk: *mut c_void,
+) -> c_int {
+    // SAFETY: called by LuaJIT with a piece of that size and the vector that `compile` gave.
+    unsafe {
+        (*chunk.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(piece.cast(), size));
+    }
+    0
+}
+
+/// Opens the libraries and runs the prelude. Called once, under `lua_cpcall`, with the plan as its argument.
+pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT; argument 1 is the plan, which outlives the call.
+    unsafe {
+        let plan = ffi::lua_touserdata(state, 1).cast::<Plan>();
+        let jit = (*plan).jit;
         let libraries: [(ffi::lua_CFunction, &CStr); 7] = [
             (ffi::luaopen_base, c""),
             (ffi::luaopen_package, c"package"),
@@ -760,8 +802,12 @@ pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
             ffi::lua_call(state, 1, 0);
         }
         push_host_table(state);
-        for (name, source) in prelude::BASE {
-            load_internal(state, name, source);
+        for index in 0..(&(*plan).prelude).len() {
+            // Our own bytecode, made by `compile` a moment ago.
+            let chunk: *const [u8] = (&(*plan).prelude)[index].as_slice();
+            if luaL_loadbufferx(state, chunk.cast(), chunk.len(), c"=prelude".as_ptr(), c"b".as_ptr()) != 0 {
+                ffi::lua_error(state);
+            }
             ffi::lua_pushvalue(state, -2);
             ffi::lua_call(state, 1, 0);
         }
@@ -943,9 +989,4 @@ pub unsafe fn random_state(state: *mut lua_State) -> *mut u64 {
 /// What LuaJIT calls for an error that nobody protects: a fault of ours.
 pub unsafe extern "C-unwind" fn on_panic(_: *mut lua_State) -> c_int {
     std::process::abort()
-}
-
-/// The data pointer to hand to `lua_cpcall` for [`build`].
-pub fn build_argument(jit: bool) -> *mut c_void {
-    if jit { ptr::dangling_mut::<u8>().cast() } else { ptr::null_mut() }
 }
