@@ -59,8 +59,10 @@ fn limited() -> Setup {
 
 const TIME: &[&str] = &["wall_time"];
 const MEMORY: &[&str] = &["memory"];
-/// Where the hard limit on the C stack is low, a recursion through C ends in its guard page.
-const STACK: &[&str] = &["script_error", "memory", "crashed"];
+const STACK: &[&str] = &["script_error", "memory"];
+/// Nested C calls may end in the C stack's guard page: where its hard limit is low, or with a Lua stack for
+/// each of them. Taking apart thousands may take longer than these runs have.
+const C_STACK: &[&str] = &["script_error", "memory", "crashed", "wall_time"];
 
 #[test]
 fn endless_runs_end() {
@@ -263,7 +265,7 @@ fn deep_recursion_is_an_error() {
             (
                 "gsub",
                 "local function f() return (('x'):gsub('x', f)) end\nfunction OnMessage() return f() end",
-                STACK,
+                C_STACK,
             ),
             (
                 "wrap",
@@ -273,7 +275,7 @@ fn deep_recursion_is_an_error() {
             (
                 "mixed",
                 "local function f() return (('x'):gsub('x', coroutine.wrap(f))) end\nfunction OnMessage() return f() end",
-                STACK,
+                C_STACK,
             ),
             (
                 "index",
@@ -288,17 +290,17 @@ fn deep_recursion_is_an_error() {
             (
                 "gsubtable",
                 "local t t = setmetatable({}, { __index = function() return (('x'):gsub('x', t)) end })\nfunction OnMessage() return t.x end",
-                STACK,
+                C_STACK,
             ),
             (
                 "sort",
                 "local function f() table.sort({ 1, 2, 3 }, f) return false end\nfunction OnMessage() return f() end",
-                STACK,
+                C_STACK,
             ),
             (
                 "format",
                 "local t = setmetatable({}, { __tostring = function(t) return (string.format('%s', t)) end })\nfunction OnMessage() return tostring(t) end",
-                STACK,
+                C_STACK,
             ),
             (
                 "handler",

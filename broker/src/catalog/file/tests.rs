@@ -115,7 +115,7 @@ fn one_bad_script_rejects_only_itself() {
         let expected = [
             "http.lua:3: bad `http`: `maybe` is neither true nor false",
             "nameless.lua:1: there is no `name`; add a line `--* name: …` at the top",
-            "needs.lua: library `none`, required by needs.lua, does not exist",
+            "needs.lua:3: library `none`, required by needs.lua, does not exist",
             "syntax.lua:3: BAD is no statement",
         ];
         assert_eq!(it.problems(), expected);
@@ -217,7 +217,7 @@ fn libraries_reach_their_scripts() {
         assert!(text_of(&it.script("a").unwrap()).contains("two"));
 
         it.remove("libs/w.lua");
-        let expected = "a.lua: library `web`, required by a.lua, does not exist";
+        let expected = "a.lua:3: library `web`, required by a.lua, does not exist";
         it.within_a_second("library removal", |it| it.problems() == [expected]).await;
         assert!(text_of(&it.script("a").unwrap()).contains("two"));
         assert!(it.catalog.library("web").unwrap().is_none());

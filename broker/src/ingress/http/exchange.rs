@@ -27,7 +27,7 @@ use crate::reply::size_text;
 /// How long a client waits that does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// Past the longest run, so that its own ending is what the client gets.
-const GRACE: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// One connection's client.
 pub(super) struct Client<A> {
