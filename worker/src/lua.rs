@@ -47,6 +47,8 @@ pub struct Ctx {
     pub patterns: Patterns,
     /// The memory limit of the invocation, in bytes.
     pub memory_limit: usize,
+    /// The bytes of a result that was last refused as too large.
+    pub refused_memory: Option<u64>,
     /// The way out.
     pub outside: Box<dyn Outside>,
     /// What was logged.
@@ -64,6 +66,7 @@ impl Ctx {
             env: BTreeMap::new(),
             patterns: Patterns::default(),
             memory_limit: DEFAULT_MEMORY,
+            refused_memory: None,
             outside,
             #[cfg(test)]
             log_sink: Vec::new(),
@@ -84,6 +87,7 @@ impl Ctx {
         }
         self.streams = Streams::default();
         self.env.clear();
+        self.refused_memory = None;
     }
 
     /// Logs one line, any bytes, without its newline.

@@ -101,8 +101,7 @@ fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Res
         }
         Ended::NoFunction(methods) => reply.send(out, 0, Outcome::NoFunction { methods }),
         Ended::Exit => reply.send(out, 0, Outcome::Message(None)),
-        Ended::Memory => {
-            let measured = vm.peak();
+        Ended::Memory { measured } => {
             reply.fail(out, Fault::Memory, b"memory limit reached", invoke.limits.memory, measured)
         }
         Ended::Error { message, traceback } => {

@@ -18,6 +18,7 @@ use mlua::ffi::{self, lua_State};
 use msgscript_proto::message::{Invoke, Load, Part};
 
 use crate::lua::Ctx;
+use crate::lua::modules::base::NO_MEMORY;
 use crate::lua::value::Tokens;
 use arena::{Arena, Ends};
 use glue::{Answer, Host, Stop};
@@ -50,7 +51,10 @@ pub enum Ended<'a> {
         traceback: Vec<u8>,
     },
     /// The memory limit was reached.
-    Memory,
+    Memory {
+        /// Bytes that were in use, or asked for.
+        measured: u64,
+    },
     /// The script called `os.exit`.
     Exit,
 }
@@ -270,13 +274,18 @@ impl Vm {
 
     fn ended(&self, status: i32, script: u64) -> Ended<'_> {
         match self.host.stop {
-            Some(Stop::Memory) => return Ended::Memory,
+            Some(Stop::Memory) => return Ended::Memory { measured: self.peak() },
             Some(Stop::Exit) => return Ended::Exit,
             None => {}
         }
         // SAFETY: the result or error is on top of the stack, and stays until the next `&mut self`.
         let top = unsafe { glue::str_at(self.state, -1) };
         if status != 0 {
+            if let Some(measured) = self.host.ctx.refused_memory
+                && top.is_some_and(|text| text.ends_with(NO_MEMORY.as_bytes()))
+            {
+                return Ended::Memory { measured };
+            }
             let default = places::Places::default();
             let places = self.scripts.get(&script).map_or(&default, |(_, places)| places);
             let (mut message, mut traceback) = (Vec::new(), Vec::new());

@@ -20,7 +20,7 @@ use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
 use crate::host::Call;
 use crate::invocation::{LogLine, Reason};
-use crate::units::print_duration;
+use crate::units::{print_duration, print_size};
 
 /// How long a worker may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
@@ -163,13 +163,19 @@ impl Drive {
             pool.put_back(worker.take_back());
         }
         if late {
-            let limit = worker.jobs.borrow().front().map_or(Duration::ZERO, Job::wall);
-            worker.kill(Sentence {
+            let first = worker.jobs.borrow_mut().pop_front();
+            let limit = first.as_ref().map_or(Duration::ZERO, Job::wall);
+            let sentence = Sentence {
                 reason: Reason::WallTime,
                 error: "time limit reached".to_owned(),
                 limit: print_duration(limit),
                 measured: print_duration(now - worker.began.get()),
-            });
+            };
+            worker.kill(sentence.clone());
+            // Its end may take a while (memory to be freed); the caller need not wait for that.
+            if let Some(job) = first {
+                sentence.carry_out(job);
+            }
         }
     }
 
@@ -403,17 +409,7 @@ impl Drive {
         }
         let jobs = std::mem::take(&mut *worker.jobs.borrow_mut());
         for job in jobs {
-            let Sentence { reason, error, limit, measured } = sentence.clone();
-            let (limit, measured) = if reason == Reason::Memory && limit.is_empty() {
-                (
-                    crate::units::print_size(job.limits.memory),
-                    format!("over {}", crate::units::print_size(job.limits.memory)),
-                )
-            } else {
-                (limit, measured)
-            };
-            let error = format!("{}: {error}", job.place());
-            job.fail(reason, error, limit, measured);
+            sentence.carry_out(job);
         }
         worker.release();
         if self.joined {
@@ -423,6 +419,19 @@ impl Drive {
         }
         // Only now that it has left the pool: else it could be given them again.
         pool.put_back(unread);
+    }
+}
+
+impl Sentence {
+    /// Ends a job with it.
+    fn carry_out(&self, job: Job) {
+        let Sentence { reason, error, mut limit, mut measured } = self.clone();
+        if reason == Reason::Memory && limit.is_empty() {
+            limit = print_size(job.limits.memory);
+            measured = format!("over {limit}");
+        }
+        let error = format!("{}: {error}", job.place());
+        job.fail(reason, error, limit, measured);
     }
 }
 

@@ -28,6 +28,7 @@ fn run(vm: &mut Vm, script: u64, payload: &str) -> Result<String, String> {
     match vm.invoke(&invoke) {
         Ended::Message(Some(text)) => Ok(String::from_utf8_lossy(text).into_owned()),
         Ended::Error { message, .. } => Err(String::from_utf8_lossy(&message).into_owned()),
+        Ended::Memory { .. } => Err("Memory".to_owned()),
         other => Err(format!("{other:?}")),
     }
 }

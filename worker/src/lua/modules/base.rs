@@ -11,9 +11,13 @@ use super::super::value::{Args, Fail, HostFn, Ret};
 pub const FUNCTIONS: &[(&str, HostFn)] = &[
     ("base.print", print),
     ("base.memory_limit", memory_limit),
+    ("base.no_memory", no_memory),
     ("string.upper", upper),
     ("string.lower", lower),
 ];
+
+/// The message of an allocation that is refused.
+pub const NO_MEMORY: &str = "not enough memory";
 
 /// Logs one line.
 fn print(ctx: &mut Ctx, args: &Args<'_>, _: &mut Ret) -> Result<(), Fail> {
@@ -26,6 +30,14 @@ fn print(ctx: &mut Ctx, args: &Args<'_>, _: &mut Ret) -> Result<(), Fail> {
 fn memory_limit(ctx: &mut Ctx, _: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     ret.num(ctx.memory_limit as f64);
     Ok(())
+}
+
+/// Raises "not enough memory" for a result of that many bytes, which would pass the limit. If nobody catches
+/// it, the run ends for its memory.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as wanted")]
+fn no_memory(ctx: &mut Ctx, args: &Args<'_>, _: &mut Ret) -> Result<(), Fail> {
+    ctx.refused_memory = Some(args.number(1)? as u64);
+    Err(Fail::here(NO_MEMORY))
 }
 
 fn upper(_: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {

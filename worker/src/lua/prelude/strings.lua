@@ -1,10 +1,10 @@
 -- `string`: letters beyond ASCII, formats that never raise, no results without bound.
 local host = ...
-local string, type, tonumber, select, error = string, type, tonumber, select, error
+local string, type, tonumber, select = string, type, tonumber, select
 local native_format, native_rep, native_upper, native_lower = string.format, string.rep, string.upper, string.lower
 local find, gsub, gmatch = string.find, string.gsub, string.gmatch
 local unicode_upper, unicode_lower = host["string.upper"], host["string.lower"]
-local memory_limit, chunk = host["base.memory_limit"], host.chunk
+local memory_limit, no_memory, chunk = host["base.memory_limit"], host["base.no_memory"], host.chunk
 
 string.dump = nil
 string.gfind = gmatch
@@ -26,7 +26,7 @@ function string.rep(s, n, separator)
   if count and count > 1 then
     local size = (type(s) == "string" and #s or 20) + (type(separator) == "string" and #separator or 0)
     if size > 0 and (count >= 2^31 or size * count > 1048576) and size * count > memory_limit() then
-      error("not enough memory", 2)
+      return no_memory(size * count)
     end
     if count >= 2^31 then return "" end
   end

@@ -64,7 +64,7 @@ impl State {
         match ended {
             Ended::Message(Some(text)) => numbered(&String::from_utf8_lossy(text)),
             Ended::Exit => "ERROR EXIT".to_owned(),
-            Ended::Memory => "ERROR MEMORY".to_owned(),
+            Ended::Memory { .. } => "ERROR MEMORY".to_owned(),
             Ended::Error { message, .. } => panic!("{}: {script}", String::from_utf8_lossy(&message)),
             other => panic!("{other:?}: {script}"),
         }
