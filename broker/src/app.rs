@@ -22,7 +22,7 @@ use crate::invocation::{Ending, Invocation, Message};
 use crate::nats::{hub, server};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::{self, Pool};
-use crate::records::Records;
+use crate::records::{Record, Records};
 use crate::{pipeline, policy, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
@@ -144,6 +144,10 @@ impl ingress::App for Front {
 
     fn ready(&self) -> bool {
         self.0.pool.status().ready > 0
+    }
+
+    fn runs(&self, subject: &str, name: &str) -> Vec<Record> {
+        self.0.records.of(subject, name)
     }
 
     fn page_data(&self) -> pages::PageData {

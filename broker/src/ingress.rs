@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::catalog::Script;
 use crate::invocation::{Ending, Message};
+use crate::records::Record;
 
 /// What a door needs of the server behind it.
 pub trait App: 'static {
@@ -31,4 +32,7 @@ pub trait App: 'static {
 
     /// What the operator's pages show. Called for each page, so gathered then.
     fn page_data(&self) -> pages::PageData;
+
+    /// The last runs of a script that failed or said something, latest first.
+    fn runs(&self, subject: &str, name: &str) -> Vec<Record>;
 }

@@ -59,6 +59,10 @@ impl App for Fake {
         false
     }
 
+    fn runs(&self, _: &str, _: &str) -> Vec<msgscript_broker::records::Record> {
+        Vec::new()
+    }
+
     fn page_data(&self) -> PageData {
         PageData { scripts: vec![script("echo")], rejected: Vec::new() }
     }

@@ -293,6 +293,19 @@ fn pages_show_the_scripts() {
     let text = info.text();
     assert!(text.contains("&lt;script&gt;alert(") && !text.contains("<script>alert("), "{text}");
     assert!(text.contains("pages.one") && text.contains("OnMessage"), "{text}");
+    // What a run said and why it failed is kept for the author, as text.
+    let broker =
+        Setup::new().lua("talks", "function OnMessage() print('<b>said</b>') error('why') end").start();
+    assert_eq!(broker.post("/talks", "").status, 500);
+    let runs = broker.get("/_/info/talks/talks").text();
+    for text in ["&lt;b&gt;said&lt;/b&gt;", "talks.lua:3: why", "script_error"] {
+        assert!(runs.contains(text), "no {text} in {runs}");
+    }
+}
+
+#[test]
+fn pages_that_are_not_there() {
+    let broker = pages_broker();
     for path in ["/_/info/pages.one/third", "/_/subject/pages.nothing", "/_/info/pages.one", "/_/nothing"] {
         assert_eq!(broker.get(path).status, 404, "{path}");
     }

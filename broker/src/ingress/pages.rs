@@ -82,7 +82,9 @@ fn operator_page<A: App>(app: &A, path: &str) -> Response {
         ["readyz"] => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         ["list"] => html(&render::list(&app.page_data())),
         ["subject", subject] => page(render::subject(&app.page_data(), subject)),
-        ["info", subject, name] => page(render::info(&app.page_data(), subject, name)),
+        ["info", subject, name] => {
+            page(render::info(&app.page_data(), &app.runs(subject, name), subject, name))
+        }
         _ => not_found(),
     }
 }

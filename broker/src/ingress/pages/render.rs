@@ -4,11 +4,15 @@
 
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::PageData;
-use crate::catalog::{Executor, Script};
+use crate::catalog::Script;
+use crate::invocation::format_id;
+use crate::records::Record;
+use crate::units::{print_duration, print_size};
 
 const LAYOUT: &str = include_str!("layout.html");
 const HOME: &str = include_str!("home.html");
@@ -51,7 +55,7 @@ pub(super) fn subject(data: &PageData, subject: &str) -> Option<String> {
 }
 
 /// One script: properties and source.
-pub(super) fn info(data: &PageData, subject: &str, name: &str) -> Option<String> {
+pub(super) fn info(data: &PageData, runs: &[Record], subject: &str, name: &str) -> Option<String> {
     let script = data.scripts.iter().find(|s| &*s.subject == subject && &*s.name == name)?;
     let mut body = format!("<h1>{}</h1>", escape(name));
     if let Some(why) = &script.broken {
@@ -62,10 +66,30 @@ pub(super) fn info(data: &PageData, subject: &str, name: &str) -> Option<String>
         let _ = write!(body, "<dt>{}</dt><dd>{}</dd>", escape(&key), escape(&value));
     }
     body += "</dl>";
+    body += &last_runs(runs);
     for part in &script.parts {
         let _ = write!(body, "<h2>{}</h2>{}", escape(&part.name), source(&part.text));
     }
     Some(layout(name, &body))
+}
+
+/// The runs that failed or said something, latest first: invocation, reason, error, lines.
+fn last_runs(runs: &[Record]) -> String {
+    if runs.is_empty() {
+        return String::new();
+    }
+    let mut body = "<h2>Last runs that failed or said something</h2>".to_owned();
+    for Record { at, ending, .. } in runs {
+        let ago =
+            at.elapsed().map(|ago| print_duration(Duration::from_secs(ago.as_secs()))).unwrap_or_default();
+        let (id, reason) = (format_id(ending.invocation), ending.reason.word());
+        let _ = write!(body, "<p>{ago} ago: <code>{id}</code> <b>{reason}</b> {}</p>", escape(&ending.error));
+        if !ending.logs.is_empty() {
+            let lines: Vec<String> = ending.logs.iter().map(|line| escape(&line.text)).collect();
+            let _ = write!(body, "<pre>{}</pre>", lines.join("\n"));
+        }
+    }
+    body
 }
 
 fn properties(script: &Script) -> Vec<(String, String)> {
@@ -73,23 +97,15 @@ fn properties(script: &Script) -> Vec<(String, String)> {
         ("subject".to_owned(), script.subject.to_string()),
         ("name".to_owned(), script.name.to_string()),
         ("tenant".to_owned(), script.tenant.to_string()),
-        ("executor".to_owned(), executor(script.executor).to_owned()),
+        ("executor".to_owned(), script.executor.name().to_owned()),
         ("http".to_owned(), script.http.to_string()),
         ("jit".to_owned(), script.jit.to_string()),
     ];
-    rows.extend(script.timeout.map(|limit| ("timeout".to_owned(), format!("{limit:?}"))));
-    let memory = script.memory.map(|limit| ("memory".to_owned(), format!("{limit} bytes")));
+    rows.extend(script.timeout.map(|limit| ("timeout".to_owned(), print_duration(limit))));
+    let memory = script.memory.map(|limit| ("memory".to_owned(), print_size(limit)));
     rows.extend(memory);
     rows.extend(script.unknown.iter().map(|(key, value)| (format!("{key} (unknown)"), value.clone())));
     rows
-}
-
-fn executor(executor: Executor) -> &'static str {
-    match executor {
-        Executor::Lua => "lua",
-        Executor::Wasm => "wasm",
-        Executor::Podman => "podman",
-    }
 }
 
 /// The scripts that are wanted, by subject and name.
@@ -119,7 +135,7 @@ fn table(scripts: &[&Script]) -> String {
             segment(subject),
             segment(name),
             escape(name),
-            executor(script.executor),
+            script.executor.name(),
             escape(&script.tenant),
         );
     }
@@ -167,6 +183,15 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::catalog::Part;
+    use crate::invocation::{Ending, LogLine, Reason};
+
+    fn runs(name: &str) -> Vec<Record> {
+        let script = Script::for_test("t", name);
+        let failed = Ending::failed(7, &script, Reason::ScriptError, "<error>".to_owned());
+        let logs = vec![LogLine { level: tracing::Level::INFO, text: "<logged>".to_owned() }];
+        let ending = Rc::new(Ending { logs, ..failed });
+        vec![Record { subject: "t".into(), at: std::time::SystemTime::now(), ending }]
+    }
 
     fn script(subject: &str, name: &str, text: &str) -> Rc<Script> {
         let source = Part { name: "<part>".into(), text: text.as_bytes().into() };
@@ -189,9 +214,21 @@ mod tests {
             scripts: vec![script(nasty, nasty, "</pre><script>alert(1)</script>")],
             rejected: vec!["<rejected>".into()],
         };
-        let pages = [list(&data), subject(&data, nasty).unwrap(), info(&data, nasty, nasty).unwrap()];
+        let pages =
+            [list(&data), subject(&data, nasty).unwrap(), info(&data, &runs(nasty), nasty, nasty).unwrap()];
         for page in pages {
-            for bad in ["<script", "<tenant", "<part", "<broken", "<key", "<value", "<rejected", "\"'&"] {
+            for bad in [
+                "<script",
+                "<tenant",
+                "<part",
+                "<broken",
+                "<key",
+                "<value",
+                "<rejected",
+                "<error",
+                "<logged",
+                "\"'&",
+            ] {
                 assert!(!page.contains(bad), "{bad} in {page}");
             }
             assert_eq!(page.matches("</html>").count(), 1);

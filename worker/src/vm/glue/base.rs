@@ -1,0 +1,274 @@
+//! The base environment: libraries, the prelude, and the table `host` that the prelude reaches us by.
+//!
+//! The rules are those of [`super`].
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+
+use mlua::ffi::{self, lua_State};
+
+use super::values::{KINDS, push_function};
+use super::{Host, host, load_text, luaL_loadbufferx, push_str, rewrite_place, str_at};
+use crate::lua::{modules, prelude};
+use crate::vm::places::INTERNAL;
+
+/// What [`build`] makes a base state of.
+pub struct Plan {
+    /// Whether LuaJIT's compiler is to be there.
+    pub jit: bool,
+    /// The prelude's chunks, compiled by [`compile`].
+    pub prelude: Vec<Vec<u8>>,
+}
+
+/// Compiles the prelude in a state of its own and appends each chunk's bytecode to the plan. The state that
+/// is imaged loads that: what a compiler leaves behind would be holes in the image. Called under
+/// `lua_cpcall` with the plan as its argument.
+pub unsafe extern "C-unwind" fn compile(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT; argument 1 is the plan, which is alive and nobody else's. What may raise is
+    // called while nothing that needs a drop is on this frame.
+    unsafe {
+        let plan = ffi::lua_touserdata(state, 1).cast::<Plan>();
+        for (name, source) in prelude::BASE {
+            load_internal(state, name, source);
+            let prelude: &mut Vec<Vec<u8>> = &mut (*plan).prelude;
+            prelude.push(Vec::new());
+            let chunk = prelude.last_mut().map_or(ptr::null_mut(), ptr::from_mut);
+            ffi::lua_dump_(state, append, chunk.cast());
+            ffi::lua_settop(state, 1);
+        }
+        0
+    }
+}
+
+/// Takes a piece of bytecode (`lua_Writer`).
+unsafe extern "C-unwind" fn append(
+    _: *mut lua_State,
+    piece: *const c_void,
+    size: usize,
+    chunk: *mut c_void,
+) -> c_int {
+    // SAFETY: called by LuaJIT with a piece of that size and the vector that `compile` gave.
+    unsafe {
+        (*chunk.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(piece.cast(), size));
+    }
+    0
+}
+
+/// Opens the libraries and runs the prelude. Called once, under `lua_cpcall`, with the plan as its argument.
+pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT; argument 1 is the plan, which outlives the call.
+    unsafe {
+        let plan = ffi::lua_touserdata(state, 1).cast::<Plan>();
+        let jit = (*plan).jit;
+        let libraries: [(ffi::lua_CFunction, &CStr); 7] = [
+            (ffi::luaopen_base, c""),
+            (ffi::luaopen_package, c"package"),
+            (ffi::luaopen_table, c"table"),
+            (ffi::luaopen_string, c"string"),
+            (ffi::luaopen_math, c"math"),
+            (ffi::luaopen_os, c"os"),
+            (ffi::luaopen_debug, c"debug"),
+        ];
+        let more: [(ffi::lua_CFunction, &CStr); 2] = [(ffi::luaopen_bit, c"bit"), (ffi::luaopen_jit, c"jit")];
+        for (open, name) in libraries.into_iter().chain(more.into_iter().take(if jit { 2 } else { 1 })) {
+            ffi::lua_pushcclosure(state, open, 0);
+            ffi::lua_pushstring_(state, name.as_ptr());
+            ffi::lua_call(state, 1, 0);
+        }
+        push_host_table(state);
+        let prelude: &Vec<Vec<u8>> = &(*plan).prelude;
+        for chunk in prelude {
+            // Our own bytecode, made by `compile` a moment ago.
+            if luaL_loadbufferx(
+                state,
+                chunk.as_ptr().cast(),
+                chunk.len(),
+                c"=prelude".as_ptr(),
+                c"b".as_ptr(),
+            ) != 0
+            {
+                ffi::lua_error(state);
+            }
+            ffi::lua_pushvalue(state, -2);
+            ffi::lua_call(state, 1, 0);
+        }
+        0
+    }
+}
+
+/// Pushes the table that the prelude reaches us by.
+unsafe fn push_host_table(state: *mut lua_State) {
+    // SAFETY: below `build`.
+    unsafe {
+        ffi::lua_createtable(state, 0, 64);
+        let natives: [(ffi::lua_CFunction, &CStr); 5] = [
+            (host_id, c"id"),
+            (host_place, c"place"),
+            (host_module, c"module"),
+            (host_library, c"library"),
+            (host_chunk, c"chunk"),
+        ];
+        for (function, name) in natives {
+            ffi::lua_pushcclosure(state, function, 0);
+            ffi::lua_setfield(state, -2, name.as_ptr());
+        }
+        ffi::lua_createtable(state, 0, 0);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, KINDS);
+        ffi::lua_setfield(state, -2, c"kinds".as_ptr());
+        for (number, (name, _)) in modules::BASE.iter().copied().flatten().enumerate() {
+            push_str(state, name.as_bytes());
+            push_function(state, number);
+            ffi::lua_rawset(state, -3);
+        }
+    }
+}
+
+/// Loads one of our own sources, or raises.
+unsafe fn load_internal(state: *mut lua_State, name: &str, source: &str) {
+    // SAFETY: below a protected call; the name is on our stack, cut to fit, and ends with a zero.
+    unsafe {
+        let mut mark = [0u8; 40];
+        mark[0] = b'=';
+        mark[1] = INTERNAL;
+        let length = name.len().min(36);
+        mark[2..2 + length].copy_from_slice(&name.as_bytes()[..length]);
+        if !load_text(state, source.as_bytes(), mark.as_ptr().cast()) {
+            ffi::lua_error(state);
+        }
+    }
+}
+
+/// `host.id(value)`: a number for an object that does not tell where it lies.
+unsafe extern "C-unwind" fn host_id(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT.
+    unsafe {
+        let mut data = ptr::null_mut();
+        ffi::lua_getallocf(state, &raw mut data);
+        let offset = (ffi::lua_topointer(state, 1) as usize).wrapping_sub(data as usize);
+        #[allow(clippy::cast_precision_loss, reason = "an offset in an arena, or 0")]
+        let id = if offset < 1 << 40 { offset as f64 } else { 0.0 };
+        ffi::lua_pushnumber(state, id);
+        1
+    }
+}
+
+/// `host.place(text)`: the text with places as the author knows them.
+unsafe extern "C-unwind" fn host_place(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT.
+    unsafe {
+        let text = str_at(state, 1).unwrap_or(b"");
+        let host_ = host(state);
+        host_.source.clear();
+        host_.places.rewrite(text, &mut host_.source);
+        push_str(state, &host(state).source);
+        1
+    }
+}
+
+/// `host.module(name)`: the built-in module of that name, or nil.
+unsafe extern "C-unwind" fn host_module(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT.
+    unsafe {
+        let name = str_at(state, 1).unwrap_or(b"");
+        let mut number = modules::BASE.iter().map(|functions| functions.len()).sum();
+        for module in modules::ALL {
+            if module.name.as_bytes() != name {
+                number += module.functions.len();
+                continue;
+            }
+            ffi::lua_createtable(state, 0, c_int::try_from(module.functions.len()).unwrap_or(0));
+            for (function, _) in module.functions {
+                let function = function.rsplit('.').next().unwrap_or(function);
+                push_str(state, function.as_bytes());
+                push_function(state, number);
+                ffi::lua_rawset(state, -3);
+                number += 1;
+            }
+            if let Some(source) = module.lua {
+                load_internal(state, module.name, source);
+                ffi::lua_insert(state, -2);
+                ffi::lua_call(state, 1, 1);
+            }
+            return 1;
+        }
+        ffi::lua_pushnil(state);
+        1
+    }
+}
+
+/// `host.library(name)`: the chunk of that library, loaded; or nil and what the broker said.
+unsafe extern "C-unwind" fn host_library(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT. The chunk's name is copied to our stack before LuaJIT is called.
+    unsafe {
+        let name = str_at(state, 1).unwrap_or(b"");
+        let mut mark = [0u8; 40];
+        if !fetch_library(host(state), name, &mut mark) {
+            ffi::lua_pushnil(state);
+            if host(state).text.is_empty() {
+                return 1;
+            }
+            push_str(state, &host(state).text);
+            return 2;
+        }
+        let source: *const [u8] = host(state).source.as_slice();
+        if !load_text(state, source, mark.as_ptr().cast()) {
+            rewrite_place(state);
+            ffi::lua_pushnil(state);
+            ffi::lua_insert(state, -2);
+            return 2;
+        }
+        1
+    }
+}
+
+/// Puts a library's source into `Host::source` and the name of its chunk into `mark`.
+fn fetch_library(host: &mut Host, name: &[u8], mark: &mut [u8; 40]) -> bool {
+    let Host { ctx, places, source, text, .. } = host;
+    source.clear();
+    text.clear();
+    let found = ctx.library(name, &mut |parts| {
+        let chunk = places.add(parts, source);
+        let length = chunk.len().min(38);
+        mark[..length].copy_from_slice(&chunk.as_bytes()[..length]);
+    });
+    if let Err(error) = &found {
+        text.extend_from_slice(error.as_bytes());
+    }
+    found.is_ok_and(|found| found)
+}
+
+/// `host.chunk(name)`: one of our own sources that are loaded when needed.
+unsafe extern "C-unwind" fn host_chunk(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT.
+    unsafe {
+        let name = str_at(state, 1).unwrap_or(b"");
+        match prelude::LAZY.iter().find(|(known, _)| known.as_bytes() == name) {
+            Some((name, source)) => load_internal(state, name, source),
+            None => ffi::lua_pushnil(state),
+        }
+        1
+    }
+}
+
+/// Where the state of `math.random` lies (its userdata), to give each run other numbers.
+///
+/// # Safety
+/// `state` must be a living state whose `math` library is untouched.
+pub unsafe fn random_state(state: *mut lua_State) -> *mut u64 {
+    // SAFETY: `math.random` keeps a userdata of four words as its first upvalue (LuaJIT, lib_math.c).
+    unsafe {
+        ffi::lua_getfield_(state, ffi::LUA_GLOBALSINDEX, c"math".as_ptr());
+        ffi::lua_getfield_(state, -1, c"random".as_ptr());
+        ffi::lua_getupvalue(state, -1, 1);
+        let address = ffi::lua_touserdata(state, -1);
+        ffi::lua_settop(state, 0);
+        address.cast::<u64>()
+    }
+}
+
+/// What LuaJIT calls for an error that nobody protects: a fault of ours.
+pub unsafe extern "C-unwind" fn on_panic(_: *mut lua_State) -> c_int {
+    std::process::abort()
+}
