@@ -243,8 +243,8 @@ mod tests {
         };
         assert!(list(&data).find("/_/info/a/y").unwrap() < list(&data).find("/_/info/b/x").unwrap());
         assert!(!subject(&data, "a").unwrap().contains("/_/info/b/x"));
-        assert!(info(&data, "a", "x").unwrap().contains("<span>one</span>\n<span>two</span>"));
-        assert_eq!(info(&data, "b", "y"), None);
+        assert!(info(&data, &[], "a", "x").unwrap().contains("<span>one</span>\n<span>two</span>"));
+        assert_eq!(info(&data, &[], "b", "y"), None);
         assert_eq!(subject(&data, "c"), None);
     }
 
