@@ -46,8 +46,10 @@ impl App for Fake {
         let name = Rc::clone(&scripts[0].name);
         let finished = Rc::clone(&self.finished);
         let run = tokio::task::spawn_local(async move {
-            if &*name == "slow" || &*name == "brief" {
-                tokio::time::sleep(Duration::from_millis(300)).await;
+            match &*name {
+                "slow" => tokio::time::sleep(Duration::from_millis(300)).await,
+                "brief" => tokio::time::sleep(Duration::from_millis(1000)).await,
+                _ => {}
             }
             finished.set(finished.get() + 1);
             vec![ending(&name, &message)]
