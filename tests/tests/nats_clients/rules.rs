@@ -190,13 +190,17 @@ fn a_slow_subscriber_is_cut_off_and_nobody_else_waits() {
         (0..40).for_each(|_| publish(&mut publisher, "flood", 1 << 20));
         publisher.flush()
     });
+    let mut waits = Vec::new();
     while !flood.is_finished() {
         let asked = Instant::now();
         bystander.send("PUB echo r 2\r\nhi\r\n");
         assert_eq!((bystander.line(), bystander.line()), ("MSG r 1 2".into(), "hi".into()));
-        assert!(asked.elapsed() < Duration::from_millis(400), "a bystander waited {:?}", asked.elapsed());
+        waits.push(asked.elapsed());
     }
     assert_eq!(flood.join().unwrap(), [""; 0], "the publisher goes on");
+    // A busy machine may delay one, but not most.
+    waits.sort_unstable();
+    assert!(waits[waits.len() / 2] < Duration::from_millis(100), "a bystander waited: {waits:?}");
     let text = slow.rest();
     assert!(text.len() < 40 << 20 && !text.contains("-ERR"), "cut off without a word");
 }
