@@ -109,3 +109,31 @@ fn identity(folders: &[PathBuf]) -> Identity {
     let of = |folder: &Path| folder.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
     folders.iter().map(|folder| of(folder)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_watcher_it_signals_every_second() {
+        let root = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![root.path().to_owned()]);
+        watch.watcher = None;
+        let start = Instant::now();
+        watch.changed().await;
+        assert!((POLL..POLL * 3).contains(&start.elapsed()));
+        assert!(watch.watcher.is_none(), "the same folder is not tried again");
+    }
+
+    #[tokio::test]
+    async fn reading_is_no_change() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("a.lua");
+        std::fs::write(&file, "x").unwrap();
+        let mut watch = Watch::new(vec![root.path().to_owned()]);
+        std::fs::read(&file).unwrap();
+        assert!(tokio::time::timeout(QUIET * 3, watch.changed()).await.is_err());
+        std::fs::write(&file, "y").unwrap();
+        assert!(tokio::time::timeout(LATEST, watch.changed()).await.is_ok());
+    }
+}
