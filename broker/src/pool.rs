@@ -210,7 +210,14 @@ impl Pool {
         }
         let lacking = !state.workers.iter().any(|worker| worker.fits(&job));
         let (engine, capacity) = (job.engine(), state.queue.capacity());
-        let full = state.queue.push(job);
+        // Checks are the broker's own and bounded where they are made: a full queue must not reject a script.
+        let full = match &job.work {
+            Work::Run { .. } => state.queue.push(job),
+            Work::Check { .. } => {
+                state.queue.put_back(job);
+                Ok(())
+            }
+        };
         state.lacking = state.lacking.or(lacking.then_some(engine));
         drop(state);
         if let Err(job) = full {

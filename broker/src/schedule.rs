@@ -79,7 +79,8 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Puts back a job that had been handed out and not started. It was admitted before, so there is room.
+    /// Puts a job at the front, whatever waits: one that had been handed out and not started, which was
+    /// admitted before, or one of the broker's own.
     pub fn put_back(&mut self, job: T) {
         self.jobs.push_front(job);
     }

@@ -621,3 +621,15 @@ fn a_broker_that_is_killed_leaves_no_worker() {
         wait_until("no worker is left", || !workers.iter().copied().any(is_alive));
     });
 }
+
+#[test]
+fn a_small_queue_rejects_no_script() {
+    let mut setup = Setup::new().workers(1).args(&["--queue", "1"]);
+    for number in 0..40 {
+        setup = setup.lua(&format!("s{number}"), ECHO);
+    }
+    let broker = setup.start();
+    for number in 0..40 {
+        assert_eq!(broker.call(&format!("s{number}"), "x"), "x");
+    }
+}
