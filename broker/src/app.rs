@@ -11,8 +11,9 @@ use futures_util::future::LocalBoxFuture;
 use msgscript_proto::message::{Engine, Limits, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script, file};
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
@@ -33,6 +34,8 @@ const CONFIGURATION: u8 = 78;
 pub struct Core {
     config: RefCell<Rc<Config>>,
     policies: RefCell<Policies>,
+    /// Whose scripts are whose; the store follows it.
+    tenancy: watch::Sender<Rc<Tenancy>>,
     /// The scripts in service.
     pub catalog: Catalog,
     /// The workers.
@@ -81,6 +84,7 @@ impl Core {
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
+        self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -285,6 +289,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     pool.ready().await.map_err(StartError::Sandbox)?;
     let core = Rc::new(Core {
         policies: RefCell::new(Policies::new(config)),
+        tenancy: watch::Sender::new(Rc::new(Tenancy::new(&config.tables.tenants))),
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
@@ -305,7 +310,9 @@ async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
     let checking = core.clone();
     let check =
         async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
-    let store = file::FileStore::open(config.folders.clone(), core.catalog.clone(), check).await;
+    let store =
+        file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
+            .await;
     let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
     tokio::task::spawn_local(store.follow());
     Ok(())

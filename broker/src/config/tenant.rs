@@ -175,9 +175,15 @@ impl Tables {
                 ));
             }
         }
+        let scripts = folder(&place, raw.scripts)?;
+        let within =
+            |other: &&Tenant| scripts.starts_with(&other.scripts) || other.scripts.starts_with(&scripts);
+        if let Some(other) = self.tenants.iter().find(within) {
+            return Err(bad(&place, &format!("its folder and that of tenant `{}` overlap", other.name)));
+        }
         Ok(Tenant {
             subjects,
-            scripts: folder(&place, raw.scripts)?,
+            scripts,
             isolation: raw.isolation.unwrap_or(Isolation::Tenant),
             jit: raw.jit,
             limits: limits(&place, &raw.limits, own, queue)?,
