@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::LocalBoxFuture;
 use msgscript_proto::message::{Engine, Limits, Setup};
@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
+use crate::access::HttpAccess;
+use crate::access::webhook::Webhook;
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script, file};
 use crate::config::{self, Config, Nats, Start};
@@ -84,6 +86,9 @@ impl Core {
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
+        if let Some(Door::Embedded(hub)) = self.door() {
+            hub.set_users(config.tables.users.clone());
+        }
         self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
         *self.config.borrow_mut() = Rc::new(config);
     }
@@ -104,6 +109,33 @@ pub struct Front(pub Rc<Core>);
 impl ingress::App for Front {
     fn scripts(&self, subject: &str) -> Vec<Rc<Script>> {
         self.0.catalog.current().index.matching(subject).into_owned()
+    }
+
+    fn access(&self, subject: &str) -> Option<Rc<HttpAccess>> {
+        if self.0.policies.borrow().are_open() {
+            return None;
+        }
+        let tenancy = self.0.tenancy.borrow().clone();
+        let policy = self.0.policy(tenancy.of_subject(subject));
+        (!policy.http.is_open()).then(|| policy.http.clone())
+    }
+
+    fn is_signed(&self, webhook: &Webhook, message: &Message) -> bool {
+        let config = self.0.config();
+        let Some(secret) = config.tables.secrets.get(&webhook.secret) else { return false };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        match secret.source.read() {
+            Ok(secret) => webhook.admits(&secret, &message.headers, &message.payload, now),
+            Err(error) => {
+                tracing::error!(secret = webhook.secret, %error, "a webhook's secret cannot be read");
+                false
+            }
+        }
+    }
+
+    fn refused(&self, subject: &str, client: &str) {
+        let tenancy = self.0.tenancy.borrow().clone();
+        telemetry::request_refused(tenancy.of_subject(subject), subject, client);
     }
 
     fn longest(&self, script: &Script) -> Duration {
@@ -363,9 +395,11 @@ async fn open_nats(
             let address = listener.local_addr().map_err(|error| StartError::other("embedded NATS", error))?;
             let settings = hub::Settings {
                 max_payload: usize::try_from(config.limits.payload).unwrap_or(usize::MAX),
+                own_group: config.queue_group.clone(),
                 ..hub::Settings::default()
             };
             let hub = hub::Hub::new(settings);
+            hub.set_users(config.tables.users.clone());
             let serving = tokio::task::spawn_local(server::serve(listener, hub.clone(), end.clone().wait()));
             doors.end.push(Box::pin(async move {
                 let _ = serving.await;
