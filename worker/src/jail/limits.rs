@@ -44,23 +44,24 @@ pub(super) fn close(data: u64) -> io::Result<()> {
     lower(Resource::RLIMIT_AS, mapped.saturating_add(data).saturating_add(SPARE_ADDRESSES))
 }
 
-/// No new descriptor, not even in the place of a closed one. Those that are open stay. To be called when
-/// nothing needs to be opened any more.
+/// No descriptor of this number or above (0: none, not even in the place of a closed one). Those that are
+/// open stay. To be called when no file needs to be opened any more.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn close_descriptors() -> io::Result<()> {
-    lower(Resource::RLIMIT_NOFILE, 0)
+pub(super) fn close_descriptors(from: u64) -> io::Result<()> {
+    lower(Resource::RLIMIT_NOFILE, from)
 }
 
 /// Whether the kernel took them all.
 ///
 /// # Errors
 /// Names the first limit that reads back otherwise.
-pub(super) fn check(data: u64) -> io::Result<()> {
-    for resource in NOTHING.into_iter().chain([Resource::RLIMIT_NOFILE]) {
+pub(super) fn check(data: u64, descriptors: u64) -> io::Result<()> {
+    for resource in NOTHING {
         expect(resource, 0)?;
     }
+    expect(Resource::RLIMIT_NOFILE, descriptors)?;
     expect(Resource::RLIMIT_DATA, data)
 }
 
