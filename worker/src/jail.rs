@@ -90,7 +90,7 @@ impl Plan {
         }
         sys::be_batch();
         if self.has(Layer::Rlimits) {
-            limits::close(self.data).of(Layer::Rlimits)?;
+            limits::close(self.data, image(self.engine)).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::close(self.uid).of(Layer::Uid)?;
@@ -125,7 +125,7 @@ impl Plan {
     /// Tries the layers that can be tried without dying; the broker looks at the filter from outside.
     fn check(&self) -> Result<(), JailError> {
         if self.has(Layer::Rlimits) {
-            limits::check(self.data, descriptors(self.engine)).of(Layer::Rlimits)?;
+            limits::check(self.data, image(self.engine), descriptors(self.engine)).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::check(self.uid).of(Layer::Uid)?;
@@ -158,6 +158,11 @@ fn descriptors(engine: Engine) -> u64 {
         Engine::Wasm | Engine::ProbeWasm | Engine::ProbeWasmBound => 3 + IMAGES,
         _ => 0,
     }
+}
+
+/// The largest file that a worker of this engine may write, in bytes: such an image, in memory.
+fn image(engine: Engine) -> u64 {
+    if descriptors(engine) == 0 { 0 } else { msgscript_proto::MAX_MESSAGE as u64 }
 }
 
 /// The most data images that a WebAssembly worker may make.
