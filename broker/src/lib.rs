@@ -26,6 +26,7 @@ pub mod wasm;
 pub mod host;
 
 // 7 out: endings become answers.
+pub mod result;
 pub mod reply;
 pub mod records;
 pub mod telemetry;
