@@ -16,17 +16,22 @@ use tokio::sync::{Notify, watch};
 use crate::access::HttpAccess;
 use crate::access::webhook::Webhook;
 use crate::catalog::tenancy::Tenancy;
-use crate::catalog::{Catalog, Script, file};
+use crate::catalog::{Catalog, Executor, Script, file};
+use crate::config::value::Backend;
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
-use crate::invocation::{Ending, Message};
+use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
+use crate::wasm::Modules;
+use crate::wasm::compiler::Compiler;
+use crate::wasm::file::Place;
+use crate::wasm::store::Store;
 use crate::{pipeline, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
@@ -42,6 +47,8 @@ pub struct Core {
     pub catalog: Catalog,
     /// The workers.
     pub pool: Rc<Pool>,
+    /// Compiled WebAssembly.
+    pub modules: Rc<Modules>,
     /// The last runs.
     pub records: Records,
     door: OnceCell<Door>,
@@ -81,6 +88,23 @@ impl Core {
         let limits = &policy.limits;
         let (memory, output) = (policy.memory(script), limits.run.output);
         Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls }
+    }
+
+    /// Where a script's files may be: relative paths start from its own folder, and a named tenant's stay
+    /// there or in granted ones.
+    #[must_use]
+    pub fn place(&self, script: &Script) -> Place {
+        let config = self.config();
+        let below = match config.backend {
+            Backend::File => Path::new(&*script.source.name).parent(),
+            Backend::Etcd => None,
+        };
+        let folder = config.folders.scripts.join(below.unwrap_or(Path::new("")));
+        let granted = || {
+            let policy = self.policy(&script.tenant);
+            policy.grants.files.iter().map(|scope| scope.path.as_path().to_owned()).collect()
+        };
+        Place { folder, beside: (&*script.tenant != DEFAULT_TENANT).then(granted) }
     }
 
     /// A configuration comes into force.
@@ -250,10 +274,10 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
         landlock_abi: config.landlock_abi,
         uid: None,
     };
-    Ok(SpawnPlan { worker_binary: worker_binary(config)?, setup })
+    Ok(SpawnPlan { worker_binary: worker_binary(config, "msgscript-worker")?, setup })
 }
 
-fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {
+fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {
     let own = std::env::current_exe()
         .map_err(|error| StartError::other("cannot find the broker's own path", error))?;
     let beside = own.parent().map(PathBuf::from).unwrap_or_default();
@@ -261,11 +285,11 @@ fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {
         Some(folder) => vec![folder.clone()],
         None => vec![beside.clone(), beside.join("../libexec/msgscript")],
     };
-    let found = folders.iter().map(|folder| folder.join("msgscript-worker")).find(|path| path.is_file());
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
     let found = found.and_then(|path| path.canonicalize().ok());
     found.ok_or_else(|| {
         let places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        StartError::Other(format!("msgscript-worker is not in {} (see --worker-dir)", places.join(" or ")))
+        StartError::Other(format!("{name} is not in {} (see --worker-dir)", places.join(" or ")))
     })
 }
 
@@ -316,7 +340,9 @@ async fn run(config: Config) -> Result<(), StartError> {
 /// Workers first, since they check the scripts; then the scripts.
 async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let started = Instant::now();
-    let settings = pool::Settings { workers: config.workers, queue: config.queue, plan: spawn_plan(config)? };
+    let (workers, queue) = (config.workers, config.queue);
+    let wasm = worker_binary(config, "msgscript-worker-wasm").ok();
+    let settings = pool::Settings { workers, queue, plan: spawn_plan(config)?, wasm };
     let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
     let core = Rc::new(Core {
@@ -325,6 +351,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
+        modules: modules(config, &pool)?,
         records: Records::default(),
         door: OnceCell::new(),
         answering: Rc::new(()),
@@ -333,7 +360,34 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     read_scripts(&core).await?;
+    tokio::task::spawn_local(expect_wasm(core.clone()));
     Ok(core)
+}
+
+/// The compiled modules, kept in the broker's own folder. Without the program, or without a folder, functions
+/// of other kinds run all the same.
+fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
+    let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
+        return Ok(Modules::new(None, None, config.queue));
+    };
+    let store = Store::open(config.state_dir.as_deref())
+        .inspect_err(|error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"));
+    let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
+    Ok(Modules::new(Some((compiler, binary)), store.ok(), config.queue))
+}
+
+/// Has the pool hold a worker ready as soon as there are WebAssembly functions.
+async fn expect_wasm(core: Rc<Core>) {
+    let mut changes = core.catalog.changes();
+    loop {
+        let is_wasm = |script: &Rc<Script>| script.executor == Executor::Wasm;
+        if core.catalog.current().index.list().iter().any(is_wasm) {
+            return core.pool.expect_wasm();
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Reads the scripts, each compiled in a worker first, and follows their changes from then on.

@@ -21,11 +21,13 @@ pub mod policy;
 // 4 when, 5 who: the queue and the workers.
 pub mod schedule;
 pub mod pool;
+pub mod wasm;
 
 // 6 powers: what scripts ask for.
 pub mod host;
 
 // 7 out: endings become answers.
+pub mod result;
 pub mod reply;
 pub mod records;
 pub mod telemetry;

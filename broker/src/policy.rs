@@ -160,7 +160,7 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), 
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
-    if script.executor != Executor::Lua {
+    if script.executor == Executor::Podman {
         let text = format!(
             "{}: this version runs no scripts of the executor {}",
             script.name,
