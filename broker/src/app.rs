@@ -26,6 +26,7 @@ use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
+use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
 use crate::wasm::Modules;
@@ -370,8 +371,9 @@ fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
     let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
         return Ok(Modules::new(None, None, config.queue));
     };
-    let store = Store::open(config.state_dir.as_deref())
-        .inspect_err(|error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"));
+    let store = Store::open(config.state_dir.as_deref()).inspect_err(
+        |error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"),
+    );
     let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
     Ok(Modules::new(Some((compiler, binary)), store.ok(), config.queue))
 }
@@ -394,8 +396,10 @@ async fn expect_wasm(core: Rc<Core>) {
 async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
     let config = core.config();
     let checking = core.clone();
-    let check =
-        async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
+    let check = async move |script: &Rc<Script>| {
+        let terms = Terms::of(&checking.policy(&script.tenant));
+        checking.pool.check(script.clone(), checking.limits(script), terms).await
+    };
     let store =
         file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
             .await;
