@@ -1,7 +1,7 @@
 -- Decoders and encoders of `yaml`: they call readers and writers, which may be any object with the methods.
 local host = ...
 local step, another = host.step, host.another
-local concat, type, error, pcall = table.concat, type, error, pcall
+local concat, type, error, pcall, select = table.concat, type, error, pcall, select
 host.step, host.another = nil, nil
 
 local function method(object, name)

@@ -224,9 +224,7 @@ pub(super) fn trim(data: &[u8], piece: Piece) -> Piece {
     let bytes = &data[piece.clone()];
     let (front, back) = match std::str::from_utf8(bytes) {
         Ok(text) => (text.len() - text.trim_start().len(), text.len() - text.trim_end().len()),
-        Err(_) => {
-            (bytes.len() - bytes.trim_ascii_start().len(), bytes.len() - bytes.trim_ascii_end().len())
-        }
+        Err(_) => (bytes.len() - bytes.trim_ascii_start().len(), bytes.len() - bytes.trim_ascii_end().len()),
     };
     if front == bytes.len() { piece.start..piece.start } else { piece.start + front..piece.end - back }
 }

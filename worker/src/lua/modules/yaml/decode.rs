@@ -94,7 +94,8 @@ fn is_forbidden(letter: char) -> bool {
 fn syntax(error: &ScanError, text: &str, lines: usize) -> String {
     if error.info().ends_with("unknown anchor") {
         let alias = text.chars().skip(error.marker().index() + 1);
-        let name: String = alias.take_while(|letter| !letter.is_whitespace() && !",]}".contains(*letter)).collect();
+        let name: String =
+            alias.take_while(|letter| !letter.is_whitespace() && !",]}".contains(*letter)).collect();
         return format!("yaml: unknown anchor '{name}' referenced");
     }
     format!("yaml: line {}: {}", lines + error.marker().line(), error.info())
@@ -183,6 +184,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Kind, Str
     let string = || Kind::Str(text.as_bytes().to_vec());
     let wanted = match tag {
         None if style != ScalarStyle::Plain => return Ok(string()),
+        None if text == "<<" => return Ok(Kind::Merge),
         None => "",
         Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
             "binary" => {
@@ -209,7 +211,6 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Kind, Str
         #[allow(clippy::cast_precision_loss, reason = "numbers are doubles")]
         Meaning::Int(value) => Kind::Num(value as f64),
         Meaning::Float(value) => Kind::Num(value),
-        Meaning::Merge => Kind::Merge,
         Meaning::Time | Meaning::Text => string(),
     })
 }
@@ -311,7 +312,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn member(&mut self, key: Id, value: Id, depth: usize, seen: &mut HashSet<Vec<u8>>) -> Result<(), String> {
+    fn member(
+        &mut self,
+        key: Id,
+        value: Id,
+        depth: usize,
+        seen: &mut HashSet<Vec<u8>>,
+    ) -> Result<(), String> {
         let undo = self.ret.position();
         if !self.value(key, depth)? || matches!(self.behind(key).kind, Kind::Num(number) if number.is_nan()) {
             self.ret.truncate(undo);

@@ -126,12 +126,13 @@ impl Shape {
         for (at, letter) in letters.iter().enumerate() {
             let followed = letters.get(at + 1).is_none_or(|next| is_blank(*next));
             indicators |= match letter {
-                '#' if at > 0 => before.is_some_and(|before| is_blank(before) || is_break(before) || before == '\0'),
+                '#' if at > 0 => {
+                    before.is_some_and(|before| is_blank(before) || is_break(before) || before == '\0')
+                }
                 ':' => followed,
                 '?' | '-' if at == 0 => followed,
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => {
-                    at == 0
-                }
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+                | '`' => at == 0,
                 _ => false,
             };
             special |= !is_printable(*letter);

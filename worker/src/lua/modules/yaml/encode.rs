@@ -231,8 +231,8 @@ fn natural(one: &str, two: &str) -> Ordering {
 /// The number that begins there, and how many digits it has.
 fn run(letters: &[char], behind_digits: bool) -> (i64, usize) {
     let digits: Vec<u32> = letters.iter().map_while(|letter| letter.to_digit(10)).collect();
-    let number = digits
-        .iter()
-        .fold(i64::from(behind_digits), |number, digit| number.wrapping_mul(10).wrapping_add(i64::from(*digit)));
+    let number = digits.iter().fold(i64::from(behind_digits), |number, digit| {
+        number.wrapping_mul(10).wrapping_add(i64::from(*digit))
+    });
     (number, digits.len())
 }

@@ -13,8 +13,6 @@ pub(super) enum Meaning {
     Float(f64),
     /// A date, or date and time.
     Time,
-    /// `<<`.
-    Merge,
     Text,
 }
 
@@ -27,7 +25,6 @@ impl Meaning {
             Meaning::Int(_) | Meaning::Huge => "!!int",
             Meaning::Float(_) => "!!float",
             Meaning::Time => "!!timestamp",
-            Meaning::Merge => "!!merge",
             Meaning::Text => "!!str",
         }
     }
@@ -46,10 +43,13 @@ pub(super) fn meaning(text: &str) -> Meaning {
         ".nan" | ".NaN" | ".NAN" => Meaning::Float(f64::NAN),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Meaning::Float(f64::INFINITY),
         "-.inf" | "-.Inf" | "-.INF" => Meaning::Float(f64::NEG_INFINITY),
-        "<<" => Meaning::Merge,
         _ if text.starts_with('.') => float(text).map_or(Meaning::Text, Meaning::Float),
         _ if text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-')) => {
-            if is_time(text) { Meaning::Time } else { number(text) }
+            if is_time(text) {
+                Meaning::Time
+            } else {
+                number(text)
+            }
         }
         _ => Meaning::Text,
     }
