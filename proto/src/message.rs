@@ -116,6 +116,19 @@ pub struct Setup {
     pub landlock_abi: Option<u8>,
     /// The user and group to become, where the broker may change them.
     pub uid: Option<u32>,
+    /// Lua C modules that the operator offers. Only [`Engine::Plugin`] loads them; others know their names.
+    pub plugins: Vec<Plugin>,
+}
+
+/// A Lua C module.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Plugin {
+    /// What `require` knows it by.
+    pub name: String,
+    /// The shared object. An absolute path.
+    pub path: String,
+    /// Its function that opens the module: `luaopen_…`.
+    pub symbol: String,
 }
 
 /// What a worker runs.
@@ -125,6 +138,9 @@ pub enum Engine {
     Lua,
     /// Lua with LuaJIT's compiler.
     LuaJit,
+    /// Lua with the operator's C modules. They keep memory that no rewind reaches, so such a worker serves
+    /// one run and ends.
+    Plugin,
     /// No engine: acts named by `Probe` messages, to test the jail from inside.
     Probe,
 }
