@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
-use msgscript_proto::message::{Engine, Limits, Setup};
+use msgscript_proto::message::{Engine, Limits, Plugin, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -24,7 +24,7 @@ use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
-use crate::{pipeline, telemetry, units};
+use crate::{pipeline, plugins, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
@@ -213,8 +213,19 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
         without: config.sandbox_without.clone(),
         landlock_abi: config.landlock_abi,
         uid: None,
+        paths: Vec::new(),
+        plugins: plugins(config)?,
     };
     Ok(SpawnPlan { worker_binary: worker_binary(config)?, setup })
+}
+
+/// The operator's Lua C modules.
+fn plugins(config: &Config) -> Result<Vec<Plugin>, StartError> {
+    let Some(folder) = &config.plugin else { return Ok(Vec::new()) };
+    let plugins = plugins::scan(folder).map_err(|error| StartError::Other(error.to_string()))?;
+    let names: Vec<&str> = plugins.iter().map(|plugin| &*plugin.name).collect();
+    tracing::info!(folder = %folder.display(), plugins = names.join(" "), "plugins");
+    Ok(plugins)
 }
 
 fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {

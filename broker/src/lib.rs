@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod route;
 
 // 3 may: admission, and each host call.
+pub mod plugins;
 pub mod policy;
 
 // 4 when, 5 who: the queue and the workers.

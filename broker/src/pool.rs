@@ -17,12 +17,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msgscript_proto::message::{Engine, Limits};
+use msgscript_proto::message::{Engine, Limits, Plugin};
 use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Script;
 use crate::host::Powers;
 use crate::invocation::{Ending, Invocation, Reason};
+use crate::plugins;
 use crate::schedule::{Cost, Queue, choose};
 use job::{Job, Work};
 use spawn::{SpawnPlan, Spawner};
@@ -42,6 +43,9 @@ const SWEEP: Duration = Duration::from_millis(25);
 
 /// How many scripts' costs are remembered.
 const MOST_COSTS: usize = 65_536;
+
+/// Workers with plugins that stand ready, once a script needs them.
+const PLUGIN_SPARES: usize = 2;
 
 /// Pauses between attempts to start a worker, first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -77,6 +81,8 @@ struct State {
     starting: HashMap<Engine, usize>,
     queue: Queue<Job>,
     costs: HashMap<u64, Cost>,
+    /// Whether a script needs plugins, by its id. Empty where there are none.
+    with_plugins: HashMap<u64, bool>,
     /// An engine that jobs wait for and no worker has.
     lacking: Option<Engine>,
     pause: Duration,
@@ -115,6 +121,7 @@ impl Pool {
             starting: HashMap::new(),
             queue: Queue::new(settings.queue),
             costs: HashMap::new(),
+            with_plugins: HashMap::new(),
             lacking: None,
             pause: RETRY.0,
             fault: None,
@@ -200,6 +207,7 @@ impl Pool {
                 String::new(),
             );
         }
+        job.plugin = job.plugin || state.needs_plugins(&job, &self.settings.plan.setup.plugins);
         let mean = state.costs.get(&job.script().id).and_then(Cost::short);
         job.short = mean.filter(|_| job.is_small());
         if state.queue.is_empty() {
@@ -218,13 +226,16 @@ impl Pool {
                 Ok(())
             }
         };
-        state.lacking = state.lacking.or(lacking.then_some(engine));
+        let plugin = engine == Engine::Plugin;
+        state.lacking = state.lacking.or((lacking && !plugin).then_some(engine));
         drop(state);
         if let Err(job) = full {
             let error = "too many messages are waiting for a worker".to_owned();
             return job.fail(Reason::Overloaded, error, capacity.to_string(), capacity.to_string());
         }
-        if lacking {
+        if plugin {
+            self.raise_plugin_workers();
+        } else if lacking {
             self.make_room_for(engine);
         }
         self.waiting.notify_one();
@@ -295,6 +306,43 @@ impl Pool {
         }
     }
 
+    /// Runs a job that turned out to need plugins, and remembers that its script does.
+    fn run_with_plugins(self: &Rc<Self>, mut job: Job) {
+        let mut state = self.state.borrow_mut();
+        state.with_plugins.insert(job.script().id, true);
+        job.plugin = true;
+        // It was admitted before: a full queue does not refuse it.
+        let back = state.hand(job).err();
+        if let Some(job) = back {
+            state.queue.put_back(job);
+        }
+        drop(state);
+        self.raise_plugin_workers();
+        self.waiting.notify_one();
+    }
+
+    /// Starts workers for scripts that need plugins: each serves one run, so a few stand ready once there is
+    /// such a script. They are beside the others, never more than those.
+    fn raise_plugin_workers(self: &Rc<Self>) {
+        let missing = {
+            let state = self.state.borrow();
+            if state.closed || !state.with_plugins.values().any(|needs| *needs) {
+                return;
+            }
+            let plugin = |worker: &&Rc<Worker>| worker.engine == Engine::Plugin;
+            let free = |worker: &&Rc<Worker>| worker.tenant.borrow().is_none();
+            let all = state.workers.iter().filter(plugin);
+            let starting = state.starting.get(&Engine::Plugin).copied().unwrap_or(0);
+            let waiting = state.queue.iter().filter(|job| job.plugin).count();
+            let wanted = waiting + PLUGIN_SPARES;
+            let room = (self.settings.workers + PLUGIN_SPARES).saturating_sub(all.clone().count() + starting);
+            wanted.saturating_sub(all.filter(free).count() + starting).min(room)
+        };
+        for _ in 0..missing {
+            self.spawn(Engine::Plugin);
+        }
+    }
+
     /// A run took that long.
     fn learn(&self, script: u64, nanos: u64) {
         let mut state = self.state.borrow_mut();
@@ -309,8 +357,9 @@ impl Pool {
     /// Starts workers until there are enough, and a spare.
     fn fill(self: &Rc<Self>) {
         let state = self.state.borrow();
-        let starting: usize = state.starting.values().sum();
-        let have = state.workers.len() + state.spares.len() + starting;
+        let starting = state.starting.iter().filter(|(engine, _)| **engine != Engine::Plugin);
+        let starting: usize = starting.map(|(_, count)| count).sum();
+        let have = state.usual().count() + state.spares.len() + starting;
         let wanted = self.settings.workers + 1;
         let closed = state.closed;
         drop(state);
@@ -332,7 +381,10 @@ impl Pool {
             // The one that has been idle the longest gives way. If all are busy, the job waits, and the
             // next to become idle is asked.
             let idle = state.workers.iter().enumerate().filter(|(_, worker)| {
-                worker.engine != engine && worker.ready.get() && worker.jobs.borrow().is_empty()
+                worker.engine != engine
+                    && worker.engine != Engine::Plugin
+                    && worker.ready.get()
+                    && worker.jobs.borrow().is_empty()
             });
             let Some((at, _)) = idle.min_by_key(|(_, worker)| worker.idle_since.get()) else { return };
             let retired = state.workers.swap_remove(at);
@@ -352,10 +404,23 @@ impl Pool {
         *self.state.borrow_mut().starting.entry(engine).or_default() += 1;
         let mut plan = self.settings.plan.clone();
         plan.setup.engine = engine;
+        if engine == Engine::Plugin {
+            plan.setup.paths = plugins::paths(&plan.setup.plugins);
+        }
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
     }
 
-    async fn start_process(
+    /// How workers are started.
+    #[must_use]
+    pub fn plan(&self) -> &SpawnPlan {
+        &self.settings.plan
+    }
+
+    /// Starts a process. The caller sees to its end.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_process(
         self: &Rc<Self>,
         plan: Arc<SpawnPlan>,
     ) -> Result<spawn::Spawned, spawn::SpawnError> {
@@ -368,7 +433,7 @@ impl Pool {
         state.started(worker.engine);
         state.pause = RETRY.0;
         worker.ready.set(true);
-        if state.taken() < self.settings.workers {
+        if worker.engine == Engine::Plugin || state.taken() < self.settings.workers {
             state.workers.push(worker.clone());
             drop(state);
             self.feed(worker);
@@ -397,6 +462,7 @@ impl Pool {
             tokio::time::sleep(pause).await;
             if let Some(pool) = pool.upgrade() {
                 pool.fill();
+                pool.raise_plugin_workers();
             }
         });
     }
@@ -407,12 +473,13 @@ impl Pool {
             let mut state = self.state.borrow_mut();
             state.workers.retain(|known| !Rc::ptr_eq(known, worker));
             state.spares.retain(|known| !Rc::ptr_eq(known, worker));
-            let homeless = |job: &&Job| !state.workers.iter().any(|worker| worker.fits(job));
+            let homeless = |job: &&Job| !job.plugin && !state.workers.iter().any(|worker| worker.fits(job));
             let lacking = state.queue.iter().find(homeless).map(Job::engine);
             state.lacking = state.lacking.or(lacking);
         }
         self.promote();
         self.fill();
+        self.raise_plugin_workers();
         self.rehome();
         self.changed.notify_waiters();
     }
@@ -520,8 +587,26 @@ impl Pool {
 impl State {
     /// Places that are taken. A worker of another engine is started for a job that waits: its place is kept.
     fn taken(&self) -> usize {
-        let others = self.starting.iter().filter(|(engine, _)| **engine != Engine::Lua);
-        self.workers.len() + others.map(|(_, count)| count).sum::<usize>()
+        let others =
+            self.starting.iter().filter(|(engine, _)| !matches!(engine, Engine::Lua | Engine::Plugin));
+        self.usual().count() + others.map(|(_, count)| count).sum::<usize>()
+    }
+
+    /// Workers that serve more than one run.
+    fn usual(&self) -> impl Iterator<Item = &Rc<Worker>> {
+        self.workers.iter().filter(|worker| worker.engine != Engine::Plugin)
+    }
+
+    /// Whether a job's script names one of these plugins, or has turned out to need one.
+    fn needs_plugins(&mut self, job: &Job, plugins: &[Plugin]) -> bool {
+        if plugins.is_empty() || job.id() == 0 {
+            return false;
+        }
+        if self.with_plugins.len() >= MOST_COSTS {
+            self.with_plugins.clear();
+        }
+        let script = job.script();
+        *self.with_plugins.entry(script.id).or_insert_with(|| plugins::mentioned(&script.parts, plugins))
     }
 
     /// Hands a job to the worker that the scheduler chooses, or gives it back.

@@ -33,7 +33,7 @@ pub enum HostCall<'a> {
     File(FileCall<'a>),
     /// A command of the host, run by `/bin/sh -c`; answered by [`HostReply::Command`].
     Command {
-        /// The command.
+        /// The command. An empty one is only judged, and answered by [`HostReply::Done`].
         line: &'a [u8],
         /// Its standard input.
         input: &'a [u8],

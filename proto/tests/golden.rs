@@ -3,7 +3,10 @@
 
 use msgscript_proto::files::{FileCall, FileKind, FileReply, FileStat, Folder};
 use msgscript_proto::host::{HostCall, HostReply};
-use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Plugin, Setup, ToBroker, ToWorker};
+use msgscript_proto::message::{
+    Command, Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker,
+    ToWorker,
+};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
 use msgscript_proto::{VERSION, codec};
@@ -66,6 +69,8 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
             Outcome::NeedsPlugin { .. } => "Done NeedsPlugin",
             Outcome::Failed(_) => "Done Failed",
         },
+        ToBroker::Output { .. } => "Output",
+        ToBroker::Exited { .. } => "Exited",
         ToBroker::Probed { .. } => "Probed",
     }
 }
@@ -94,6 +99,7 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
             HostReply::Failed(_) => "HostReply Failed",
             HostReply::Denied(_) => "HostReply Denied",
         },
+        ToWorker::Command(_) => "Command",
         ToWorker::Probe(_) => "Probe",
     }
 }
@@ -140,6 +146,8 @@ fn from_worker_to_broker() {
             ("Done NoFunction", done(Outcome::NoFunction { methods: vec!["GET", "POST"] })),
             ("Done NeedsPlugin", done(Outcome::NeedsPlugin { name: b"cjson" })),
             ("Done Failed", done(Outcome::Failed(failure))),
+            ("Output", ToBroker::Output { error: true, bytes: b"oops" }),
+            ("Exited", ToBroker::Exited { status: 3 }),
             ("Probed", ToBroker::Probed { result: -38 }),
         ],
         to_broker_name,
@@ -157,11 +165,8 @@ fn from_broker_to_worker() {
         without: vec![Layer::Uid],
         landlock_abi: Some(1),
         uid: Some(0x4000_0000),
-        plugins: vec![Plugin {
-            name: "lpeg".to_owned(),
-            path: "/srv/lpeg.so".to_owned(),
-            symbol: "luaopen_lpeg".to_owned(),
-        }],
+        paths: vec![PathRule { path: "/srv".to_owned(), access: PathAccess::Write }],
+        plugins: vec![Plugin { name: "lpeg".to_owned(), path: "/srv/lpeg.so".to_owned() }],
     };
     let invoke = |entry| {
         let headers = vec![("x-id", &b"7"[..])];
@@ -179,6 +184,8 @@ fn from_broker_to_worker() {
         modified: 2.5,
         changed: 3.5,
     };
+    let env = vec![("HOME", &b"/tmp/c"[..])];
+    let command = Command { line: b"true", input: b"in", folder: "/tmp/c", env, cpu: 10 };
     let probe = Probe::Syscall { number: 41, args: [ProbeArg::Value(2); 6], buffers: vec![vec![1]] };
     compare(
         include_str!("golden/to_worker.txt"),
@@ -202,6 +209,7 @@ fn from_broker_to_worker() {
             ("HostReply NotFound", reply(HostReply::NotFound)),
             ("HostReply Failed", reply(HostReply::Failed("no"))),
             ("HostReply Denied", reply(HostReply::Denied("denied: x"))),
+            ("Command", ToWorker::Command(command)),
             ("Probe", ToWorker::Probe(probe)),
         ],
         to_worker_name,

@@ -3,7 +3,9 @@
 use msgscript_proto::codec::{self, CodecError};
 use msgscript_proto::files::{FileCall, FileReply};
 use msgscript_proto::host::{HostCall, HostReply};
-use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Plugin, Setup, ToBroker, ToWorker};
+use msgscript_proto::message::{
+    Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker, ToWorker,
+};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
@@ -90,8 +92,11 @@ impl Seed {
             }
             9 => ToBroker::HostCall { invocation, call, request: HostCall::Folders },
             10 => {
-                let request =
-                    HostCall::Command { line: &self.bytes, input: self.text.as_bytes(), timeout: self.number };
+                let request = HostCall::Command {
+                    line: &self.bytes,
+                    input: self.text.as_bytes(),
+                    timeout: self.number,
+                };
                 ToBroker::HostCall { invocation, call, request }
             }
             _ => ToBroker::Probed { result: self.other.cast_signed() },
@@ -108,7 +113,8 @@ impl Seed {
                 without: self.layers(),
                 landlock_abi: self.flag.then_some(1),
                 uid: (!self.flag).then_some(call),
-                plugins: vec![Plugin { name: self.text.clone(), path: self.text.clone(), symbol: String::new() }],
+                paths: vec![PathRule { path: self.text.clone(), access: PathAccess::Run }],
+                plugins: vec![Plugin { name: self.text.clone(), path: self.text.clone() }],
             }),
             1 => ToWorker::Load(Load { script, parts: self.parts() }),
             2 => ToWorker::Check(Load { script, parts: self.parts() }),

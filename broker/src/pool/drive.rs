@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use msgscript_proto::codec;
-use msgscript_proto::message::{ToBroker, ToWorker};
+use msgscript_proto::message::{Engine, ToBroker, ToWorker};
+use msgscript_proto::outcome::Outcome;
 use msgscript_proto::packet::{Assembler, MAX_PACKET};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -230,10 +231,18 @@ impl Drive {
             ToBroker::Done { invocation, nanos, outcome, .. } => {
                 let job = self.first(invocation)?;
                 let script = job.script().clone();
+                if matches!(outcome, Outcome::NeedsPlugin { .. }) {
+                    return self.needs_plugin(job);
+                }
                 let ending = verdict::of_outcome(invocation, &script, &outcome);
                 self.done(job, |job| job.finish(ending));
                 if let Some(pool) = self.pool.upgrade() {
                     pool.learn(script.id, nanos);
+                    if self.worker.engine == Engine::Plugin {
+                        // It has served its one run.
+                        retire(&self.worker);
+                        return Ok(());
+                    }
                     pool.feed(&self.worker);
                     pool.review(&self.worker);
                 }
@@ -258,10 +267,28 @@ impl Drive {
                 self.host_call(invocation, call, Call::from_wire(&request))
             }
             ToBroker::Returned { invocation } => self.returned(invocation),
-            ToBroker::Ready { .. } | ToBroker::NotJailed { .. } | ToBroker::Probed { .. } => {
-                Err(Violation("a message out of place"))
-            }
+            ToBroker::Ready { .. }
+            | ToBroker::NotJailed { .. }
+            | ToBroker::Output { .. }
+            | ToBroker::Exited { .. }
+            | ToBroker::Probed { .. } => Err(Violation("a message out of place")),
         }
+    }
+
+    /// The script asked for a plugin before anything of it was seen: it runs again, once, where there is one.
+    fn needs_plugin(&self, mut job: Job) -> Result<(), Violation> {
+        if job.plugin || job.id() == 0 || self.worker.setup.plugins.is_empty() {
+            return Err(Violation("a plugin that is none"));
+        }
+        self.worker.settled.set(true);
+        self.worker.served.set(self.worker.served.get() + 1);
+        job.start_over();
+        if let Some(pool) = self.pool.upgrade() {
+            pool.run_with_plugins(job);
+            pool.feed(&self.worker);
+            pool.review(&self.worker);
+        }
+        Ok(())
     }
 
     fn greeting(&mut self, message: &ToBroker<'_>) -> Result<(), Violation> {
@@ -464,7 +491,8 @@ impl Job {
     /// A job that is about to be admitted.
     #[must_use]
     pub fn new(work: Work, limits: msgscript_proto::message::Limits, deadline: Instant) -> Job {
-        Job { work, limits, deadline, short: None, logs: Vec::new(), logged: 0, calls: 0, budget: None }
+        let (logs, budget) = (Vec::new(), None);
+        Job { work, limits, deadline, short: None, logs, logged: 0, calls: 0, budget, plugin: false }
     }
 
     /// The longest it may take.

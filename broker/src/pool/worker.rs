@@ -136,6 +136,7 @@ impl Worker {
     pub fn fits(&self, job: &Job) -> bool {
         self.engine == job.engine()
             && self.sentence.borrow().is_none()
+            && !(self.engine == Engine::Plugin && self.tenant.borrow().is_some())
             && self.tenant.borrow().as_ref().is_none_or(|tenant| tenant == job.tenant())
     }
 
@@ -145,6 +146,7 @@ impl Worker {
         let jobs = self.jobs.borrow();
         // Nothing is sent ahead behind a long job, so the last one tells of all.
         let ahead = job.short.is_some()
+            && self.engine != Engine::Plugin
             && jobs.len() < DEPTH
             && self.settled.get()
             && !self.in_host_call.get()

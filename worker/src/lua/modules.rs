@@ -1,6 +1,7 @@
 //! The built-in modules by name, and the functions behind the base environment.
 
 pub mod base;
+pub mod cmd;
 pub mod io;
 pub mod json;
 pub mod nats;
@@ -10,7 +11,7 @@ pub mod re;
 use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
-pub const ALL: &[Module] = &[json::MODULE, nats::MODULE, re::MODULE];
+pub const ALL: &[Module] = &[cmd::MODULE, json::MODULE, nats::MODULE, re::MODULE];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
 /// stands behind the last dot.
