@@ -10,9 +10,11 @@ use tempfile::TempDir;
 /// A script that runs its payload as code.
 const RUN: &str = r#"local cmd = require("cmd")
 function OnMessage(_, code)
-  local values = {assert(loadstring("local cmd = ... " .. code))(cmd)}
-  for i = 1, table.maxn(values) do values[i] = tostring(values[i]) end
-  return table.concat(values, "|")
+  local function texts(first, ...)
+    if select("#", ...) == 0 then return tostring(first) end
+    return tostring(first) .. "|" .. texts(...)
+  end
+  return texts(assert(loadstring("local cmd = ... " .. code))(cmd))
 end
 function sh(line, seconds)
   local r, problem = cmd.exec(line, seconds)

@@ -9,9 +9,11 @@ use tempfile::TempDir;
 
 /// A script that runs its payload and gives what that returns, line by line.
 const RUN: &str = r#"function OnMessage(_, code)
-  local values = {assert(loadstring(code))()}
-  for i = 1, table.maxn(values) do values[i] = tostring(values[i]) end
-  return table.concat(values, "\n")
+  local function texts(first, ...)
+    if select("#", ...) == 0 then return tostring(first) end
+    return tostring(first) .. "\n" .. texts(...)
+  end
+  return texts(assert(loadstring(code))())
 end"#;
 
 /// A server with a folder that scripts may write, one that they may read, and one that is none of theirs.
@@ -84,11 +86,11 @@ fn files_of_a_granted_folder_are_read_and_written() {
     let code = r#"return os.rename("OPEN/new.txt", "OPEN/b"), io.open("OPEN/new.txt"), os.remove("OPEN/b"), os.remove("OPEN/b")"#;
     let gone = "open @/open/new.txt: no such file or directory";
     assert_eq!(
-        host.run(&code.replace("io.open(\"OPEN/new.txt\")", "select(2, io.open(\"OPEN/new.txt\"))")),
+        host.run(&code.replace("io.open(\"OPEN/new.txt\")", "(select(2, io.open(\"OPEN/new.txt\")))")),
         format!("true\n{gone}\ntrue\nnil\nremove @/open/b: no such file or directory")
     );
     assert_eq!(host.run("local n = 0 for l in io.lines('FIXED/a.txt') do n = n + #l end return n"), "6");
-    assert_eq!(host.run("return select(2, io.open('OPEN', 'w'))"), "open @/open: is a directory");
+    assert_eq!(host.run("return (select(2, io.open('OPEN', 'w')))"), "open @/open: is a directory");
 }
 
 #[test]
@@ -117,7 +119,7 @@ fn what_is_granted_to_read_is_not_written() {
         ("os.rename('FIXED/a.txt', 'OPEN/b')", "rename @/fixed/a.txt @/open/b: permission denied"),
         ("os.rename('OPEN/x', 'FIXED/b')", "rename @/open/x @/fixed/b: permission denied"),
     ] {
-        assert_eq!(host.run(&format!("return select(2, {code})")), error, "{code}");
+        assert_eq!(host.run(&format!("return (select(2, {code}))")), error, "{code}");
     }
     assert_eq!(fs::read(host.path("fixed/a.txt")).unwrap(), b"one\ntwo\n");
     host.broker.wait_for_words(&["WARN", "denied: default has no grant to write", "fixed"]);
@@ -152,7 +154,7 @@ fn nothing_leads_out_of_a_granted_folder() {
         ("/proc/self/environ", "no such file or directory"),
     ] {
         for mode in ["r", "r+"] {
-            let text = host.run(&format!("return select(2, io.open('{path}', '{mode}'))"));
+            let text = host.run(&format!("return (select(2, io.open('{path}', '{mode}')))"));
             assert!(text.ends_with(error), "{path} {mode}: {text}");
         }
     }
@@ -162,11 +164,11 @@ fn nothing_leads_out_of_a_granted_folder() {
         "os.rename('OPEN/folder/key', 'OPEN/stolen')",
         "os.rename('OPEN/fifo', 'OPEN/folder/fifo')",
     ] {
-        assert!(host.run(&format!("return select(2, {code})")).ends_with("permission denied"), "{code}");
+        assert!(host.run(&format!("return (select(2, {code}))")).ends_with("permission denied"), "{code}");
     }
-    let across = host.run("io.open('a', 'w'):close() return select(2, os.rename('a', 'OPEN/a'))");
+    let across = host.run("io.open('a', 'w'):close() return (select(2, os.rename('a', 'OPEN/a')))");
     assert_eq!(across, "rename a @/open/a: invalid cross-device link");
-    assert_eq!(host.run("return select(2, os.remove('OPEN'))"), "remove @/open: device or resource busy");
+    assert_eq!(host.run("return (select(2, os.remove('OPEN')))"), "remove @/open: device or resource busy");
     assert_eq!(fs::read_dir(host.path("secret")).unwrap().count(), 1);
 }
 
