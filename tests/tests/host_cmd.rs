@@ -8,7 +8,7 @@ use msgscript_tests::harness::{Broker, PATIENCE, Setup, wait_until};
 use tempfile::TempDir;
 
 /// A script that runs its payload as code.
-const RUN: &str = r#"local cmd = require("cmd")
+const RUN: &str = r##"local cmd = require("cmd")
 function OnMessage(_, code)
   local function texts(first, ...)
     if select("#", ...) == 0 then return tostring(first) end
@@ -20,7 +20,7 @@ function sh(line, seconds)
   local r, problem = cmd.exec(line, seconds)
   if not r then return nil, problem end
   return r.status, r.stdout, r.stderr
-end"#;
+end"##;
 
 fn broker(args: &[&str]) -> Broker {
     Setup::new().lua("run", RUN).args(args).env("GREETING", "hello").env("HIDDEN", "no").start()

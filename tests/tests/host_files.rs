@@ -8,13 +8,13 @@ use msgscript_tests::harness::{Broker, Setup};
 use tempfile::TempDir;
 
 /// A script that runs its payload and gives what that returns, line by line.
-const RUN: &str = r#"function OnMessage(_, code)
+const RUN: &str = r##"function OnMessage(_, code)
   local function texts(first, ...)
     if select("#", ...) == 0 then return tostring(first) end
     return tostring(first) .. "\n" .. texts(...)
   end
   return texts(assert(loadstring(code))())
-end"#;
+end"##;
 
 /// A server with a folder that scripts may write, one that they may read, and one that is none of theirs.
 struct Host {
