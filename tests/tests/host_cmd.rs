@@ -96,9 +96,8 @@ fn a_command_reaches_nothing_but_its_own() {
         format!(
             "python3 -c 'import ctypes, sys; l = ctypes.CDLL(None); sys.exit(l.ptrace(16, {pid}, 0, 0) != 0)'"
         ),
-        format!(
-            "python3 -c 'import ctypes, os, sys; l = ctypes.CDLL(None); sys.exit(l.ptrace(16, os.getppid(), 0, 0) != 0)'"
-        ),
+        "python3 -c 'import ctypes, os, sys; l = ctypes.CDLL(None); sys.exit(l.ptrace(16, os.getppid(), 0, 0) != 0)'"
+            .to_owned(),
         format!("python3 -c 'import os, signal; os.pidfd_open({pid})'"),
         "python3 -c 'import resource, os; resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))'"
             .to_owned(),

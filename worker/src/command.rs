@@ -43,8 +43,9 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
     let mut out = Link::new();
     match link.recv().map(|bytes| bytes.map(codec::decode)) {
         Ok(Some(Ok(ToWorker::Command(command)))) => match run(&command, &mut out) {
-            Some(status) if out.send(&ToBroker::Exited { status }).is_ok() => 0,
-            _ => 0,
+            // Should the broker be gone, there is nobody to tell.
+            Some(status) => out.send(&ToBroker::Exited { status }).map_or(PROTOCOL, |()| 0),
+            None => 0,
         },
         Ok(None) => 0,
         _ => PROTOCOL,
