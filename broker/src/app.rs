@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::LocalBoxFuture;
-use msgscript_proto::message::{Engine, Limits, Setup};
+use msgscript_proto::message::{Engine, Limits, Plugin, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -33,7 +33,7 @@ use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
 use crate::wasm::file::Place;
 use crate::wasm::store::Store;
-use crate::{pipeline, telemetry, units};
+use crate::{pipeline, plugins, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
@@ -274,8 +274,19 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
         without: config.sandbox_without.clone(),
         landlock_abi: config.landlock_abi,
         uid: None,
+        paths: Vec::new(),
+        plugins: plugins(config)?,
     };
     Ok(SpawnPlan { worker_binary: worker_binary(config, "msgscript-worker")?, setup })
+}
+
+/// The operator's Lua C modules.
+fn plugins(config: &Config) -> Result<Vec<Plugin>, StartError> {
+    let Some(folder) = &config.plugin else { return Ok(Vec::new()) };
+    let plugins = plugins::scan(folder).map_err(|error| StartError::Other(error.to_string()))?;
+    let names: Vec<&str> = plugins.iter().map(|plugin| &*plugin.name).collect();
+    tracing::info!(folder = %folder.display(), plugins = names.join(" "), "plugins");
+    Ok(plugins)
 }
 
 fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {

@@ -252,9 +252,6 @@ impl Config {
         if self.backend == Backend::Etcd {
             return Some("this version has no etcd backend yet; use `--backend file` and `--script DIR`");
         }
-        if self.plugin.is_some() {
-            return Some("this version loads no plugins yet; leave out `--plugin`");
-        }
         None
     }
 

@@ -16,6 +16,7 @@ pub mod route;
 
 // 3 may: who comes in, admission, and each host call.
 pub mod access;
+pub mod plugins;
 pub mod policy;
 
 // 4 when, 5 who: the queue and the workers.
