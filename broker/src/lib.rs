@@ -25,6 +25,7 @@ pub mod pool;
 pub mod host;
 
 // 7 out: endings become answers.
+pub mod result;
 pub mod reply;
 pub mod records;
 pub mod telemetry;
