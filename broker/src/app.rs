@@ -20,6 +20,7 @@ use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{Ending, Message};
 use crate::nats::{hub, server};
+use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::{self, Pool};
@@ -37,6 +38,8 @@ pub struct Core {
     pub catalog: Catalog,
     /// The workers.
     pub pool: Rc<Pool>,
+    /// The containers.
+    pub podman: Rc<Podman>,
     /// The last runs.
     pub records: Records,
     door: OnceCell<Door>,
@@ -254,6 +257,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     let finished = async {
         futures_util::future::join_all(doors.intake).await;
         core.pool.idle().await;
+        core.podman.idle().await;
         while Rc::strong_count(&core.answering) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -262,12 +266,14 @@ async fn run(config: Config) -> Result<(), StartError> {
     if tokio::time::timeout_at(until.into(), finished).await.is_err() {
         tracing::warn!("the drain timeout is over: what still runs is cancelled");
         core.pool.close();
+        core.podman.close();
     }
     // The last answers are on their way out; a client that takes none does not keep us.
     tokio::time::sleep(LAST_ANSWERS).await;
     end.set();
     let closing = async {
         futures_util::future::join_all(doors.end).await;
+        core.podman.gone().await;
         if let Some(Door::External(client)) = core.door() {
             let _ = client.flush().await;
         }
@@ -288,6 +294,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
+        podman: Podman::start(config.podman.clone(), config.containers),
         records: Records::default(),
         door: OnceCell::new(),
         answering: Rc::new(()),

@@ -20,6 +20,7 @@ pub mod policy;
 // 4 when, 5 who: the queue and the workers.
 pub mod schedule;
 pub mod pool;
+pub mod podman;
 
 // 6 powers: what scripts ask for.
 pub mod host;

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use crate::app::Core;
-use crate::catalog::Script;
+use crate::catalog::{Executor, Script};
 use crate::invocation::{Ending, Invocation, Message, Reason};
 use crate::{policy, telemetry};
 
@@ -27,7 +27,12 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline });
 
     // 4 check out a worker, 5 run, 6 answer its host calls (`host/dispatch.rs`).
-    let ending = app.pool.run(invocation, limits).await.unwrap_or_else(|_| {
+    // A container has no host calls.
+    let running = match script.executor {
+        Executor::Podman => app.podman.run(invocation, policy, limits),
+        Executor::Lua | Executor::Wasm => app.pool.run(invocation, limits),
+    };
+    let ending = running.await.unwrap_or_else(|_| {
         Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
     });
 

@@ -4,6 +4,7 @@
 //! "yes" is a [`Permitted`] value, which only this module can make and which the functions of `host/`
 //! demand.
 
+pub mod container;
 pub mod grant;
 pub mod grants;
 pub mod nats;
@@ -28,6 +29,20 @@ impl<T> Permitted<T> {
     /// What was allowed.
     pub fn into_inner(self) -> T {
         self.0
+    }
+}
+
+impl<T> AsRef<T> for Permitted<T> {
+    fn as_ref(&self) -> &T {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl<T> Permitted<T> {
+    /// Allowed by a test.
+    pub(crate) fn for_test(value: T) -> Permitted<T> {
+        Permitted(value)
     }
 }
 
@@ -131,7 +146,7 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), 
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
-    if script.executor != Executor::Lua {
+    if script.executor == Executor::Wasm {
         let text = format!(
             "{}: this version runs no scripts of the executor {}",
             script.name,
