@@ -104,6 +104,22 @@ impl Podman {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// The same with this at its standard input.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn command_with(&self, args: &[&str], input: &[u8]) -> String {
+        let mut command = self.podman();
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("podman is installed");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut stdin, input).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "podman {args:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Starts its service, and waits until it answers.
     ///
     /// # Panics

@@ -159,6 +159,8 @@ fn mount(mount: &Mount, memory: u64) -> Option<Value> {
             ("bind", path.to_string_lossy().into_owned())
         }
         From::Memory => {
+            // It is the container's user's: runc gives it the mode of what it covers in the image.
+            options.push("U".to_owned());
             if !options.iter().any(|option| option.starts_with("size=")) {
                 options.push(format!("size={memory}"));
             }
@@ -247,7 +249,7 @@ mod tests {
         let options = |at: usize| body["mounts"][at]["options"].to_string();
         assert_eq!(body["mounts"][0]["source"], "/a");
         assert_eq!(options(0), r#"["ro","nosuid","nodev","rbind","rprivate"]"#);
-        assert_eq!(options(1), r#"["size=1m","rw","nosuid","nodev"]"#);
+        assert_eq!(options(1), r#"["size=1m","rw","nosuid","nodev","U"]"#);
         // The author's own /tmp stands for ours.
         assert_eq!(body["mounts"].as_array().map(Vec::len), Some(3));
         assert_eq!(body["mounts"][2]["destination"], "/var/tmp");
