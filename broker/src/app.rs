@@ -24,6 +24,7 @@ use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
+use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::terms::Terms;
@@ -50,6 +51,8 @@ pub struct Core {
     pub pool: Rc<Pool>,
     /// Compiled WebAssembly.
     pub modules: Rc<Modules>,
+    /// The containers.
+    pub podman: Rc<Podman>,
     /// The last runs.
     pub records: Records,
     door: OnceCell<Door>,
@@ -326,6 +329,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     let finished = async {
         futures_util::future::join_all(doors.intake).await;
         core.pool.idle().await;
+        core.podman.idle().await;
         while Rc::strong_count(&core.answering) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -334,12 +338,14 @@ async fn run(config: Config) -> Result<(), StartError> {
     if tokio::time::timeout_at(until.into(), finished).await.is_err() {
         tracing::warn!("the drain timeout is over: what still runs is cancelled");
         core.pool.close();
+        core.podman.close();
     }
     // The last answers are on their way out; a client that takes none does not keep us.
     tokio::time::sleep(LAST_ANSWERS).await;
     end.set();
     let closing = async {
         futures_util::future::join_all(doors.end).await;
+        core.podman.gone().await;
         if let Some(Door::External(client)) = core.door() {
             let _ = client.flush().await;
         }
@@ -364,6 +370,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         catalog: Catalog::default(),
         pool: pool.clone(),
         modules: modules(config, &pool)?,
+        podman: Podman::start(config.podman.clone(), config.containers),
         records: Records::default(),
         door: OnceCell::new(),
         answering: Rc::new(()),

@@ -13,6 +13,7 @@ use msgscript_proto::MAX_MESSAGE;
 use msgscript_proto::sandbox::Layer;
 
 use crate::catalog::file::Folders;
+use crate::podman::socket::Socket;
 use crate::policy::grant::Grant;
 use crate::units::print_size;
 use args::{Args, Verb};
@@ -76,6 +77,10 @@ pub struct Config {
     pub workers: usize,
     /// Number of invocations that may wait, at least 1.
     pub queue: usize,
+    /// Number of containers that run at a time, 1 to 1024.
+    pub containers: usize,
+    /// Where Podman listens.
+    pub podman: Socket,
     /// What one run may use.
     pub limits: Limits,
     /// How long running scripts may go on when the broker stops.
@@ -234,6 +239,8 @@ impl Config {
             admin_bind: given.admin_bind,
             workers: count("workers", given.workers, cpus(), 1024)?,
             queue,
+            containers: count("containers", given.containers, (2 * cpus()).min(1024), 1024)?,
+            podman: Socket::from_env(env),
             drain_timeout: given.drain_timeout.map_or(Duration::from_secs(10), |span| span.0.0),
             state_dir: given.state_dir,
             worker_dir: given.worker_dir,

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod schedule;
 pub mod pool;
 pub mod wasm;
+pub mod podman;
 
 // 6 powers: what scripts ask for.
 pub mod host;

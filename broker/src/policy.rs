@@ -5,6 +5,7 @@
 //! demand.
 
 pub mod command;
+pub mod container;
 pub mod env;
 pub mod file;
 pub mod grant;
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::access::HttpAccess;
-use crate::catalog::{Executor, Script};
+use crate::catalog::Script;
 use crate::config::Config;
 use crate::config::tenant::TenantLimits;
 use crate::config::value::Isolation;
@@ -33,6 +34,20 @@ impl<T> Permitted<T> {
     /// What was allowed.
     pub fn into_inner(self) -> T {
         self.0
+    }
+}
+
+impl<T> AsRef<T> for Permitted<T> {
+    fn as_ref(&self) -> &T {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl<T> Permitted<T> {
+    /// Allowed by a test.
+    pub(crate) fn for_test(value: T) -> Permitted<T> {
+        Permitted(value)
     }
 }
 
@@ -154,22 +169,13 @@ impl Refusal {
     }
 }
 
-/// Whether a message may run a script: the script must be sound, its executor there, the payload no larger
-/// than allowed.
+/// Whether a message may run a script: the script must be sound, the payload no larger than allowed.
 ///
 /// # Errors
 /// The refusal.
 pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), Refusal> {
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
-    }
-    if script.executor == Executor::Podman {
-        let text = format!(
-            "{}: this version runs no scripts of the executor {}",
-            script.name,
-            script.executor.name()
-        );
-        return Err(Refusal::new(Reason::Internal, text));
     }
     let (size, limit) = (message.payload.len() as u64, policy.limits.run.payload);
     if size > limit {

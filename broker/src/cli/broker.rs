@@ -45,7 +45,8 @@ fn doctor(config: &crate::config::Config) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let local = tokio::task::LocalSet::new();
-    let options = Options { worker_binary: plan.worker_binary, without: plan.setup.without };
+    let podman = config.podman.clone();
+    let options = Options { worker_binary: plan.worker_binary, without: plan.setup.without, podman };
     let report = match local.block_on(&runtime, crate::doctor::doctor(options)) {
         Ok(report) => report,
         Err(error) => {

@@ -196,6 +196,7 @@ impl Ending {
             reason,
             answer: crate::invocation::Answer::None,
             error,
+            shown: false,
             limit: String::new(),
             measured: String::new(),
             logs: Vec::new(),
