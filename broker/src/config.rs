@@ -45,6 +45,8 @@ pub enum Start {
     Doctor(Box<Config>),
     /// Write a completion script for this shell.
     Completion(Shell),
+    /// Write manual pages into this folder.
+    Man(PathBuf),
 }
 
 /// The broker's configuration, checked.
@@ -181,8 +183,10 @@ pub fn start(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Start, ConfigError> {
     let args = Args::read(args)?;
-    if let Some(Verb::Completion { shell }) = args.verb {
-        return Ok(Start::Completion(shell));
+    match args.verb {
+        Some(Verb::Completion { shell }) => return Ok(Start::Completion(shell)),
+        Some(Verb::Man { folder }) => return Ok(Start::Man(folder)),
+        Some(Verb::Doctor) | None => {}
     }
     let file = match &args.config {
         Some(path) => read(path)?,
@@ -219,10 +223,13 @@ impl Config {
         if given.admin_bind.is_some_and(|admin| admin == http && http.port() != 0) {
             return Err(bad("admin-bind", "this is the address of the HTTP server itself"));
         }
+        let tables = Tables::check(file, &limits, queue)?;
         let scripts = given.script.clone().unwrap_or_else(|| ".".into());
+        let mut folders = Folders::new(&scripts, given.library.as_deref().and_then(not_empty));
+        folders.links.confined = tables.tenants.iter().map(|tenant| tenant.scripts.clone()).collect();
         Ok(Config {
             backend: given.backend.unwrap_or(Backend::File),
-            folders: Folders::new(&scripts, given.library.as_deref().and_then(not_empty)),
+            folders,
             etcd: etcd(env("ETCD_ENDPOINTS"), given.etcdurl.as_deref())?,
             nats: nats(&given)?,
             queue_group: queue_group(given.queue_group)?,
@@ -241,7 +248,7 @@ impl Config {
             sandbox_without: layers(given.sandbox_without.unwrap_or_default()),
             landlock_abi: None,
             telemetry: telemetry(env),
-            tables: Tables::check(file, &limits, queue)?,
+            tables,
             limits,
         })
     }

@@ -24,6 +24,24 @@ pub struct Folders {
     pub scripts: PathBuf,
     /// The folder of libraries. It need not exist if it is `libs` in the folder of scripts.
     pub libraries: PathBuf,
+    /// Where links may lead.
+    pub links: Links,
+}
+
+/// Where links may lead: not out of the folder, but into the Nix store, where each file is for everybody to
+/// read and never changes. So scripts can be deployed as links, and a link reveals nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// The store.
+    pub store: PathBuf,
+    /// Folders below that of scripts whose links stay in them, the store or not: those of named tenants.
+    pub confined: Vec<PathBuf>,
+}
+
+impl Default for Links {
+    fn default() -> Links {
+        Links { store: "/nix/store".into(), confined: Vec::new() }
+    }
 }
 
 impl Folders {
@@ -31,7 +49,7 @@ impl Folders {
     #[must_use]
     pub fn new(scripts: &Path, libraries: Option<&Path>) -> Folders {
         let libraries = libraries.map_or_else(|| scripts.join("libs"), Path::to_owned);
-        Folders { scripts: scripts.to_owned(), libraries }
+        Folders { scripts: scripts.to_owned(), libraries, links: Links::default() }
     }
 
     /// Whether there is no folder of libraries, and none was asked for.
@@ -125,8 +143,8 @@ impl Contents {
         let folders = folders.clone();
         let (scripts, libraries) = (self.scripts.clone(), self.libraries.clone());
         move || Found {
-            scripts: scan(&folders.scripts, Some(&folders.libraries), true, &scripts),
-            libraries: scan(&folders.libraries, None, false, &libraries),
+            scripts: scan(&folders.scripts, Some(&folders.libraries), true, &folders.links, &scripts),
+            libraries: scan(&folders.libraries, None, false, &Links::default(), &libraries),
             may_lack_libraries: folders.may_lack_libraries(),
         }
     }
@@ -195,7 +213,11 @@ impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
     pub async fn refresh(&mut self) {
         // On a thread of its own: file systems may block.
         match tokio::task::spawn_blocking(self.contents.scan(&self.folders)).await {
-            Ok(found) => self.contents.take(found),
+            Ok(mut found) => {
+                let links = [&mut found.scripts.links, &mut found.libraries.links];
+                self.watch.look_at(links.into_iter().flat_map(std::mem::take).collect());
+                self.contents.take(found);
+            }
             Err(error) => return tracing::error!(%error, "reading the script folder failed"),
         }
         let snapshot = self.contents.settle(&self.check).await;
