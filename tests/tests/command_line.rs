@@ -150,3 +150,24 @@ fn each_program_writes_what_packages_need() {
         assert!(version.starts_with(&format!("{name} {}", env!("CARGO_PKG_VERSION"))), "{version}");
     }
 }
+
+#[test]
+fn one_name_stands_for_both_programs() {
+    let run = |args: &[&str]| {
+        let output = Command::new(program("msgscript")).args(args).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
+    };
+    assert!(run(&["server", "--version"]).1.starts_with("msgscript-broker "));
+    assert!(run(&["-version"]).1.starts_with("msgscript-broker "));
+    assert!(run(&["cli", "--version"]).1.starts_with("msgscriptcli "));
+    assert_eq!(run(&["serve"]).0, 64);
+    assert_eq!(run(&["health", "x"]).0, 64);
+    let broker = Setup::new().start();
+    let port = broker.http().port().to_string();
+    assert_eq!(run(&["health", &port]), (0, String::new()));
+    broker.signal(Signal::SIGTERM);
+    assert!(broker.wait().success());
+    let (status, text) = run(&["health", &port]);
+    assert!(status == 1 && text.contains("no answer"), "{status} {text}");
+}
