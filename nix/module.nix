@@ -290,7 +290,7 @@ in
         SystemCallFilter = [
           "@system-service"
           "~@privileged @resources @obsolete @keyring @aio"
-          "landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp"
+          "landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp capset"
         ];
         SystemCallErrorNumber = "EPERM";
       }
