@@ -223,13 +223,10 @@ impl Config {
         if given.admin_bind.is_some_and(|admin| admin == http && http.port() != 0) {
             return Err(bad("admin-bind", "this is the address of the HTTP server itself"));
         }
-        let tables = Tables::check(file, &limits, queue)?;
         let scripts = given.script.clone().unwrap_or_else(|| ".".into());
-        let mut folders = Folders::new(&scripts, given.library.as_deref().and_then(not_empty));
-        folders.links.confined = tables.tenants.iter().map(|tenant| tenant.scripts.clone()).collect();
         Ok(Config {
             backend: given.backend.unwrap_or(Backend::File),
-            folders,
+            folders: Folders::new(&scripts, given.library.as_deref().and_then(not_empty)),
             etcd: etcd(env("ETCD_ENDPOINTS"), given.etcdurl.as_deref())?,
             nats: nats(&given)?,
             queue_group: queue_group(given.queue_group)?,
@@ -248,7 +245,7 @@ impl Config {
             sandbox_without: layers(given.sandbox_without.unwrap_or_default()),
             landlock_abi: None,
             telemetry: telemetry(env),
-            tables,
+            tables: Tables::check(file, &limits, queue)?,
             limits,
         })
     }
