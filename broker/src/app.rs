@@ -11,20 +11,22 @@ use futures_util::future::LocalBoxFuture;
 use msgscript_proto::message::{Engine, Limits, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script, file};
 use crate::config::{self, Config, Nats, Start};
-use crate::host::{self, Answer, Call, Powers};
+use crate::host::Powers;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
-use crate::invocation::{Ending, Invocation, Message};
+use crate::invocation::{Ending, Message};
 use crate::nats::{hub, server};
 use crate::notify::ServiceManager;
+use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
-use crate::{pipeline, policy, telemetry, units};
+use crate::{pipeline, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
@@ -32,6 +34,9 @@ const CONFIGURATION: u8 = 78;
 /// What all rooms share.
 pub struct Core {
     config: RefCell<Rc<Config>>,
+    policies: RefCell<Policies>,
+    /// Whose scripts are whose; the store follows it.
+    tenancy: watch::Sender<Rc<Tenancy>>,
     /// The scripts in service.
     pub catalog: Catalog,
     /// The workers.
@@ -62,20 +67,26 @@ impl Core {
         self.catalog.current().index.patterns().cloned().collect()
     }
 
-    /// The longest that a script may take, waiting included.
+    /// What a tenant may do, and how much.
     #[must_use]
-    pub fn wall(&self, script: &Script) -> Duration {
-        let most = self.config().limits.wall;
-        script.timeout.map_or(most, |own| own.min(most))
+    pub fn policy(&self, tenant: &str) -> Rc<Policy> {
+        self.policies.borrow().of(tenant)
     }
 
     /// The limits of a script's runs.
     #[must_use]
     pub fn limits(&self, script: &Script) -> Limits {
-        let config = self.config();
-        let most = config.limits.memory;
-        let memory = script.memory.map_or(most, |own| own.min(most));
-        Limits { memory, output: config.limits.output, log: LOG_LIMIT, host_calls: HOST_CALLS }
+        let policy = self.policy(&script.tenant);
+        let limits = &policy.limits;
+        let (memory, output) = (policy.memory(script), limits.run.output);
+        Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls }
+    }
+
+    /// A configuration comes into force.
+    fn configure(&self, config: Config) {
+        *self.policies.borrow_mut() = Policies::new(&config);
+        self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
+        *self.config.borrow_mut() = Rc::new(config);
     }
 }
 
@@ -88,31 +99,6 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// Bytes of log lines that a run may write.
 const LOG_LIMIT: u64 = 64 << 10;
 
-/// Host calls that a run may make.
-const HOST_CALLS: u32 = 10_000;
-
-impl Powers for Core {
-    fn call(self: Rc<Self>, caller: Rc<Invocation>, call: Call) -> LocalBoxFuture<'static, Answer> {
-        Box::pin(async move {
-            match call {
-                Call::Library { name } => host::library::answer(&self.catalog.current(), &name),
-                Call::NatsPublish { subject, payload } => {
-                    let hops = host::nats::hops(&caller.message) + 1;
-                    let publish = host::nats::Publish { subject, payload, hops };
-                    match (policy::publish(&caller, publish), self.door()) {
-                        (Err(denied), _) => {
-                            telemetry::denied(&caller, &denied.0);
-                            Answer::Denied(denied.0)
-                        }
-                        (Ok(_), None) => Answer::Failed("Not connected to NATS".to_owned()),
-                        (Ok(permitted), Some(door)) => host::nats::answer(door, permitted).await,
-                    }
-                }
-            }
-        })
-    }
-}
-
 /// The core as the HTTP door sees it.
 pub struct Front(pub Rc<Core>);
 
@@ -122,7 +108,7 @@ impl ingress::App for Front {
     }
 
     fn longest(&self, script: &Script) -> Duration {
-        self.0.wall(script)
+        self.0.policy(&script.tenant).wall(script)
     }
 
     async fn call(&self, message: Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
@@ -309,6 +295,8 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
     let core = Rc::new(Core {
+        policies: RefCell::new(Policies::new(config)),
+        tenancy: watch::Sender::new(Rc::new(Tenancy::new(&config.tables.tenants))),
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
@@ -329,7 +317,9 @@ async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
     let checking = core.clone();
     let check =
         async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
-    let store = file::FileStore::open(config.folders.clone(), core.catalog.clone(), check).await;
+    let store =
+        file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
+            .await;
     let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
     tokio::task::spawn_local(store.follow());
     Ok(())
@@ -554,7 +544,7 @@ fn reload(core: &Core) {
     let env = |name: &str| std::env::var(name).ok();
     match config::start(std::env::args_os(), &env) {
         Ok(Start::Serve(config)) if config.unavailable().is_none() => {
-            *core.config.borrow_mut() = Rc::new(*config);
+            core.configure(*config);
             tracing::info!("configuration reloaded");
         }
         Ok(_) => tracing::error!("configuration not reloaded: it asks for what this version does not do"),

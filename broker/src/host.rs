@@ -1,8 +1,9 @@
 //! The powers: what a script may ask of the broker, one file each.
 //!
 //! Takes a call that policy permitted, gives the answer. A worker's request is copied out of its packet
-//! before anything else looks at it.
+//! before anything else looks at it. `dispatch` asks the policy and hands each call to its file.
 
+mod dispatch;
 pub mod library;
 pub mod nats;
 
@@ -14,6 +15,7 @@ use msgscript_proto::message;
 
 use crate::catalog::Part;
 use crate::invocation::Invocation;
+use crate::policy::Denied;
 
 /// A call, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,18 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Bytes that it sends out.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let size = match self {
+            Call::NatsPublish { subject, payload } => subject.len() + payload.len(),
+            Call::Library { .. } => 0,
+        };
+        size as u64
+    }
+}
+
 /// What came of a call.
 #[derive(Debug, Clone)]
 pub enum Answer {
@@ -61,7 +75,22 @@ pub enum Answer {
     Denied(String),
 }
 
+impl From<Denied> for Answer {
+    fn from(denied: Denied) -> Answer {
+        Answer::Denied(denied.0)
+    }
+}
+
 impl Answer {
+    /// Bytes that it brings in. Libraries are the operator's own.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Answer::Done | Answer::NotFound | Answer::Library(_) => 0,
+            Answer::Failed(text) | Answer::Denied(text) => text.len() as u64,
+        }
+    }
+
     /// Hands the answer over as the worker is to get it.
     pub fn with_wire<T>(&self, take: impl FnOnce(HostReply<'_>) -> T) -> T {
         match self {
@@ -80,12 +109,33 @@ pub fn wire_parts(parts: &[Part]) -> Vec<message::Part<'_>> {
     parts.iter().map(|part| message::Part { name: &part.name, text: &part.text }).collect()
 }
 
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The run.
+    pub invocation: Rc<Invocation>,
+    /// Bytes that answers may still bring in: what is larger is refused, so no file need fetch more.
+    pub room: u64,
+}
+
 /// Who answers calls: the application, which has the doors to the outside.
 pub trait Powers {
-    /// Judges and carries out a call of this invocation.
+    /// Judges and carries out a call.
     fn call(
         self: Rc<Self>,
-        caller: Rc<Invocation>,
+        caller: Caller,
         call: Call,
     ) -> futures_util::future::LocalBoxFuture<'static, Answer>;
+
+    /// Bytes that the host calls of a run of this tenant may send out and bring in.
+    fn budget(&self, tenant: &str) -> Budget;
+}
+
+/// Bytes that host calls may still move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Out: names, texts and bodies of requests.
+    pub out: u64,
+    /// In: answers.
+    pub into: u64,
 }

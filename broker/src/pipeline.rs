@@ -15,17 +15,18 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     let id = app.pool.next_id();
 
     // 3 admit: may this message run this script at all?
-    if let Err(refusal) = policy::admit(&app.config(), &script, &message) {
+    let policy = app.policy(&script.tenant);
+    if let Err(refusal) = policy::admit(&policy, &script, &message) {
         let failed = Ending::failed(id, &script, refusal.reason, refusal.text);
         let ending = Ending { limit: refusal.limit, measured: refusal.measured, ..failed };
         telemetry::ended(&script, &ending);
         return ending;
     }
-    let (wall, limits) = (app.wall(&script), app.limits(&script));
+    let (wall, limits) = (policy.wall(&script), app.limits(&script));
     let deadline = message.arrived + wall;
     let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline });
 
-    // 4 check out a worker, 5 run, 6 answer its host calls (`App` as `Powers`).
+    // 4 check out a worker, 5 run, 6 answer its host calls (`host/dispatch.rs`).
     let ending = app.pool.run(invocation, limits).await.unwrap_or_else(|_| {
         Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
     });

@@ -1,15 +1,23 @@
 //! What a script may ask for: the one place that says yes or no. Pure.
 //!
-//! A "yes" is a [`Permitted`] value, which only this module can make and which the functions of
-//! `host/` demand.
+//! A tenant's [`Policy`] is made from the configuration; one file for each power judges requests by it. A
+//! "yes" is a [`Permitted`] value, which only this module can make and which the functions of `host/`
+//! demand.
 
 pub mod grant;
+pub mod grants;
+pub mod nats;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
 
 use crate::catalog::{Executor, Script};
 use crate::config::Config;
-use crate::host::nats::{MOST_HOPS, Publish};
-use crate::invocation::{Invocation, Message, Reason};
+use crate::config::tenant::TenantLimits;
+use crate::invocation::{DEFAULT_TENANT, Message, Reason, Tenant};
 use crate::units::print_size;
+use grants::Grants;
 
 /// Something that policy allowed.
 #[must_use]
@@ -27,6 +35,73 @@ impl<T> Permitted<T> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Denied(pub String);
+
+impl Denied {
+    /// The usual text: `denied: TENANT has no grant to DO WHAT (GRANT)`.
+    #[must_use]
+    pub fn new(tenant: &str, what: &str, grant: &str) -> Denied {
+        Denied(format!("denied: {tenant} has no grant to {what} ({grant})"))
+    }
+}
+
+/// What one tenant may do, and how much.
+#[derive(Debug)]
+pub struct Policy {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What its scripts may do.
+    pub grants: Grants,
+    /// What its scripts may use.
+    pub limits: TenantLimits,
+}
+
+impl Policy {
+    /// The longest that a script may take, waiting included.
+    #[must_use]
+    pub fn wall(&self, script: &Script) -> Duration {
+        let most = self.limits.run.wall;
+        script.timeout.map_or(most, |own| own.min(most))
+    }
+
+    /// The memory of a script's run, in bytes.
+    #[must_use]
+    pub fn memory(&self, script: &Script) -> u64 {
+        let most = self.limits.run.memory;
+        script.memory.map_or(most, |own| own.min(most))
+    }
+}
+
+/// The policies of all tenants.
+#[derive(Debug)]
+pub struct Policies {
+    by_tenant: HashMap<Tenant, Rc<Policy>>,
+    /// For a tenant that is no longer configured: its last runs may do nothing.
+    nothing: Rc<Policy>,
+}
+
+impl Policies {
+    /// The policies that a configuration says.
+    #[must_use]
+    pub fn new(config: &Config) -> Policies {
+        let default_limits = TenantLimits::of_broker(&config.limits, config.queue);
+        let policy = |tenant: &str, grants, limits| Rc::new(Policy { tenant: tenant.into(), grants, limits });
+        let nothing = policy("", Grants::default(), default_limits.clone());
+        let default = policy(DEFAULT_TENANT, Grants::of_default(&config.allow), default_limits);
+        let named = config
+            .tables
+            .tenants
+            .iter()
+            .map(|tenant| policy(&tenant.name, Grants::of_named(&tenant.grants), tenant.limits.clone()));
+        let all = std::iter::once(default).chain(named);
+        Policies { by_tenant: all.map(|policy| (policy.tenant.clone(), policy)).collect(), nothing }
+    }
+
+    /// A tenant's policy; one that allows nothing if there is no such tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &str) -> Rc<Policy> {
+        self.by_tenant.get(tenant).unwrap_or(&self.nothing).clone()
+    }
+}
 
 /// Why a message may not run a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +127,7 @@ impl Refusal {
 ///
 /// # Errors
 /// The refusal.
-pub fn admit(config: &Config, script: &Script, message: &Message) -> Result<(), Refusal> {
+pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), Refusal> {
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
@@ -64,31 +139,10 @@ pub fn admit(config: &Config, script: &Script, message: &Message) -> Result<(), 
         );
         return Err(Refusal::new(Reason::Internal, text));
     }
-    let size = message.payload.len() as u64;
-    if size > config.limits.payload {
+    let (size, limit) = (message.payload.len() as u64, policy.limits.run.payload);
+    if size > limit {
         let refusal = Refusal::new(Reason::TooLarge, "the payload is too large".to_owned());
-        return Err(Refusal {
-            limit: print_size(config.limits.payload),
-            measured: print_size(size),
-            ..refusal
-        });
+        return Err(Refusal { limit: print_size(limit), measured: print_size(size), ..refusal });
     }
     Ok(())
-}
-
-/// Whether a script of the tenant `default` may publish this: any subject but `$…` and `_INBOX.…`, within
-/// the bound on hops.
-///
-/// # Errors
-/// The refusal.
-pub fn publish(caller: &Invocation, publish: Publish) -> Result<Permitted<Publish>, Denied> {
-    let Publish { subject, hops, .. } = &publish;
-    if subject.starts_with('$') || subject.starts_with("_INBOX.") {
-        let tenant = &caller.script.tenant;
-        return Err(Denied(format!("denied: {tenant} has no grant to publish to {subject}")));
-    }
-    if *hops > MOST_HOPS {
-        return Err(Denied(format!("loop: message has come through {MOST_HOPS} scripts already")));
-    }
-    Ok(Permitted(publish))
 }

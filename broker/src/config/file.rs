@@ -61,6 +61,8 @@ pub(super) struct Limits {
     pub(super) queue: Option<u32>,
     pub(super) rate: Option<u32>,
     pub(super) host_calls: Option<u32>,
+    pub(super) host_bytes_out: Option<Parsed<Size>>,
+    pub(super) host_bytes_in: Option<Parsed<Size>>,
 }
 
 /// `[tenant.grants]`.

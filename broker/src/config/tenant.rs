@@ -45,8 +45,35 @@ pub struct TenantLimits {
     pub queue: usize,
     /// Invocations a second; `None`: no limit.
     pub rate: Option<u32>,
-    /// Host calls of one run; `None`: the broker's own.
-    pub host_calls: Option<u32>,
+    /// Host calls of one run.
+    pub host_calls: u32,
+    /// Bytes that the host calls of one run may send out, requests altogether.
+    pub host_bytes_out: u64,
+    /// Bytes that the host calls of one run may bring in, answers altogether.
+    pub host_bytes_in: u64,
+}
+
+/// Host calls of one run, unless a tenant may make fewer.
+const HOST_CALLS: u32 = 10_000;
+
+/// Bytes in and out of the host calls of one run, each, unless a tenant may move fewer.
+const HOST_BYTES: u64 = 256 << 20;
+
+impl TenantLimits {
+    /// The limits of the tenant `default`: the broker's own.
+    #[must_use]
+    pub fn of_broker(own: &Limits, queue: usize) -> TenantLimits {
+        TenantLimits {
+            run: own.clone(),
+            cpu: None,
+            concurrency: None,
+            queue,
+            rate: None,
+            host_calls: HOST_CALLS,
+            host_bytes_out: HOST_BYTES,
+            host_bytes_in: HOST_BYTES,
+        }
+    }
 }
 
 /// What a tenant's scripts may do: nothing unless listed.
@@ -148,9 +175,15 @@ impl Tables {
                 ));
             }
         }
+        let scripts = folder(&place, raw.scripts)?;
+        let within =
+            |other: &&Tenant| scripts.starts_with(&other.scripts) || other.scripts.starts_with(&scripts);
+        if let Some(other) = self.tenants.iter().find(within) {
+            return Err(bad(&place, &format!("its folder and that of tenant `{}` overlap", other.name)));
+        }
         Ok(Tenant {
             subjects,
-            scripts: folder(&place, raw.scripts)?,
+            scripts,
             isolation: raw.isolation.unwrap_or(Isolation::Tenant),
             jit: raw.jit,
             limits: limits(&place, &raw.limits, own, queue)?,
@@ -244,6 +277,8 @@ fn limits(place: &str, raw: &file::Limits, own: &Limits, queue: usize) -> Result
         concurrency: count("concurrency", raw.concurrency)?,
         queue: count("queue", raw.queue)?.map_or(queue, |own| usize::try_from(own).unwrap_or(queue)),
         rate: count("rate", raw.rate)?,
-        host_calls: count("host_calls", raw.host_calls)?,
+        host_calls: count("host_calls", raw.host_calls)?.unwrap_or(HOST_CALLS),
+        host_bytes_out: size("host_bytes_out", &raw.host_bytes_out, HOST_BYTES)?,
+        host_bytes_in: size("host_bytes_in", &raw.host_bytes_in, HOST_BYTES)?,
     })
 }

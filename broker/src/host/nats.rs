@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::Answer;
+use super::{Answer, Caller};
 use crate::ingress::nats::Door;
 use crate::invocation::Message;
-use crate::policy::Permitted;
+use crate::policy::Policy;
 
 /// The header that counts how many scripts stand between a message and its origin.
 pub const HOPS: &str = "Msgscript-Hops";
@@ -32,8 +32,20 @@ pub struct Publish {
 }
 
 /// Publishes; does not wait for delivery.
-pub async fn answer(door: &Door, publish: Permitted<Publish>) -> Answer {
-    let Publish { subject, payload, hops } = publish.into_inner();
+pub async fn publish(
+    door: Option<&Door>,
+    policy: &Policy,
+    caller: &Caller,
+    subject: String,
+    payload: Bytes,
+) -> Answer {
+    let hops = hops(&caller.invocation.message) + 1;
+    let permitted = match policy.publish(Publish { subject, payload, hops }) {
+        Ok(permitted) => permitted,
+        Err(denied) => return denied.into(),
+    };
+    let Some(door) = door else { return Answer::Failed("Not connected to NATS".to_owned()) };
+    let Publish { subject, payload, hops } = permitted.into_inner();
     if !crate::nats::subject::valid_subject(&subject) {
         return Answer::Failed("Failed to publish message: nats: invalid subject".to_owned());
     }

@@ -18,7 +18,7 @@ use super::job::{Job, Work, level};
 use super::spawn::SpawnPlan;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
-use crate::host::Call;
+use crate::host::{Answer, Call, Caller};
 use crate::invocation::{LogLine, Reason};
 use crate::units::{print_duration, print_size};
 
@@ -329,7 +329,8 @@ impl Drive {
     }
 
     fn host_call(&self, invocation: u64, number: u32, call: Call) -> Result<(), Violation> {
-        let caller = {
+        let Some(powers) = self.pool.upgrade().and_then(|pool| pool.powers()) else { return Ok(()) };
+        let (caller, budget) = {
             let mut jobs = self.worker.jobs.borrow_mut();
             let job = jobs.front_mut().filter(|job| job.id() == invocation);
             let job = job.ok_or(Violation("a host call of no run"))?;
@@ -340,16 +341,23 @@ impl Drive {
             let Work::Run { invocation, .. } = &job.work else {
                 return Err(Violation("a host call of a check"));
             };
-            invocation.clone()
+            let invocation = invocation.clone();
+            let budget = job.budget.get_or_insert_with(|| powers.budget(&invocation.script.tenant));
+            let left = budget.out.checked_sub(call.size());
+            budget.out = left.unwrap_or(budget.out);
+            let caller = Caller { invocation, room: budget.into };
+            (caller, left.map(|_| budget.into))
         };
-        let Some(powers) = self.pool.upgrade().and_then(|pool| pool.powers()) else { return Ok(()) };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
         tokio::task::spawn_local(async move {
-            let answer = powers.call(caller, call).await;
+            let answer = match budget {
+                Some(_) => powers.call(caller, call).await,
+                None => Answer::Failed("limit of bytes that host calls may send out reached".to_owned()),
+            };
             worker.in_host_call.set(false);
-            let still = worker.jobs.borrow().front().is_some_and(|job| job.id() == invocation);
-            if still && worker.sentence.borrow().is_none() {
+            let answer = charge(&worker, invocation, answer);
+            if let Some(answer) = answer.filter(|_| worker.sentence.borrow().is_none()) {
                 let sent =
                     answer.with_wire(|reply| worker.send(&ToWorker::HostReply { call: number, reply }));
                 if let Err(error) = sent {
@@ -422,6 +430,23 @@ impl Drive {
     }
 }
 
+/// The answer as the run may have it, its size taken from the budget; `None` if the run is gone.
+fn charge(worker: &Worker, invocation: u64, answer: Answer) -> Option<Answer> {
+    let mut jobs = worker.jobs.borrow_mut();
+    let job = jobs.front_mut().filter(|job| job.id() == invocation)?;
+    let budget = job.budget.as_mut()?;
+    match budget.into.checked_sub(answer.size()) {
+        Some(left) => {
+            budget.into = left;
+            Some(answer)
+        }
+        None => {
+            budget.into = 0;
+            Some(Answer::Failed("limit of bytes that host calls may bring in reached".to_owned()))
+        }
+    }
+}
+
 impl Sentence {
     /// Ends a job with it.
     fn carry_out(&self, job: Job) {
@@ -439,7 +464,7 @@ impl Job {
     /// A job that is about to be admitted.
     #[must_use]
     pub fn new(work: Work, limits: msgscript_proto::message::Limits, deadline: Instant) -> Job {
-        Job { work, limits, deadline, short: None, logs: Vec::new(), logged: 0, calls: 0 }
+        Job { work, limits, deadline, short: None, logs: Vec::new(), logged: 0, calls: 0, budget: None }
     }
 
     /// The longest it may take.

@@ -8,7 +8,7 @@ use msgscript_proto::message::{self, Engine, Entry, Invoke, Limits, Load, ToWork
 use tokio::sync::oneshot;
 
 use crate::catalog::Script;
-use crate::host::wire_parts;
+use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
 
 /// Requests up to this many bytes may be sent ahead to a busy worker: they are one packet.
@@ -32,6 +32,8 @@ pub struct Job {
     pub logged: u64,
     /// Host calls so far.
     pub calls: u32,
+    /// Bytes that host calls may still move, from the first on.
+    pub budget: Option<Budget>,
 }
 
 /// What a job is.

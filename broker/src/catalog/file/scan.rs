@@ -104,6 +104,10 @@ pub(super) fn scan(
         folder: Folder::default(),
     };
     match root.canonicalize() {
+        Ok(root) if !links.allow(&root) => {
+            let why = "the folder is a link that leads out of its tenant's".to_owned();
+            scan.folder.unread.push((String::new(), why));
+        }
         Ok(root) => {
             scan.root.clone_from(&root);
             scan.folder(&At { below: "", path: &root, depth: 0, linked: false, bound: None });
@@ -111,6 +115,14 @@ pub(super) fn scan(
         Err(error) => scan.folder.unread.push((String::new(), error.to_string())),
     }
     scan.folder
+}
+
+impl Links {
+    /// Whether the folder may be where it is.
+    fn allow(&self, root: &Path) -> bool {
+        let is_parent = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| root.starts_with(folder));
+        self.within.as_ref().is_none_or(is_parent)
+    }
 }
 
 struct Scan<'a> {
@@ -308,8 +320,13 @@ mod tests {
         folder.files.keys().map(String::as_str).collect()
     }
 
+    fn links(store: &Path, confined: &[&str]) -> Links {
+        let confined = confined.iter().map(PathBuf::from).collect();
+        Links { store: store.to_owned(), confined, within: None }
+    }
+
     fn look(root: &Path, skip: Option<&Path>, skip_libs: bool) -> Folder {
-        scan(root, skip, skip_libs, &Links::default(), &Known::new())
+        scan(root, skip, skip_libs, &links("/nix/store".as_ref(), &[]), &Known::new())
     }
 
     #[test]
@@ -364,8 +381,7 @@ mod tests {
     #[test]
     fn links_into_the_store_are_followed() {
         let (root, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let links =
-            Links { store: store.path().canonicalize().unwrap(), confined: vec![PathBuf::from("acme")] };
+        let links = links(&store.path().canonicalize().unwrap(), &["acme"]);
         fs::create_dir_all(store.path().join("1-folder/deep")).unwrap();
         fs::create_dir(root.path().join("acme")).unwrap();
         fs::write(store.path().join("0-file"), "x").unwrap();
@@ -398,11 +414,18 @@ mod tests {
         symlink("../other/secret.lua", root.path().join("acme/other.lua")).unwrap();
         symlink("../own.lua", root.path().join("acme/own.lua")).unwrap();
         symlink("acme/in.lua", root.path().join("operator.lua")).unwrap();
-        let links = Links { confined: vec![PathBuf::from("acme")], ..Links::default() };
+        let links = links(root.path(), &["acme"]);
         let folder = scan(root.path(), None, true, &links, &Known::new());
         let expected = ["acme/in.lua", "acme/same.lua", "operator.lua", "other/secret.lua", "own.lua"];
         assert_eq!(names(&folder), expected);
         assert_eq!(left_out(&folder), ["acme/other.lua", "acme/own.lua"]);
+
+        symlink("../other", root.path().join("acme/libs")).unwrap();
+        let within = links.within(&root.path().join("acme"));
+        let folder = scan(&root.path().join("acme/libs"), None, false, &within, &Known::new());
+        assert!(folder.files.is_empty() && folder.unread.len() == 1, "{folder:?}");
+        let folder = scan(&root.path().join("acme"), None, false, &within, &Known::new());
+        assert_eq!(names(&folder), ["in.lua", "same.lua"]);
     }
 
     #[test]
@@ -439,16 +462,31 @@ mod tests {
         let stamp = |folder: &Folder| folder.files["a.lua"].stamp.unwrap();
         let first = stamp(&look(root.path(), None, true));
         assert!(!first.settled, "just written");
-        let again =
-            scan(root.path(), None, true, &Links::default(), &[("a.lua".to_owned(), Some(first))].into());
+        let again = scan(
+            root.path(),
+            None,
+            true,
+            &links("/nix/store".as_ref(), &[]),
+            &[("a.lua".to_owned(), Some(first))].into(),
+        );
         assert!(again.files["a.lua"].text.is_some());
         let settled = Stamp { settled: true, ..first };
-        let again =
-            scan(root.path(), None, true, &Links::default(), &[("a.lua".to_owned(), Some(settled))].into());
+        let again = scan(
+            root.path(),
+            None,
+            true,
+            &links("/nix/store".as_ref(), &[]),
+            &[("a.lua".to_owned(), Some(settled))].into(),
+        );
         assert!(again.files["a.lua"].text.is_none());
         fs::write(root.path().join("a.lua"), "xy").unwrap();
-        let again =
-            scan(root.path(), None, true, &Links::default(), &[("a.lua".to_owned(), Some(settled))].into());
+        let again = scan(
+            root.path(),
+            None,
+            true,
+            &links("/nix/store".as_ref(), &[]),
+            &[("a.lua".to_owned(), Some(settled))].into(),
+        );
         assert_eq!(again.files["a.lua"].text, Some(Ok(b"xy".to_vec())));
     }
 }
