@@ -26,6 +26,7 @@ rustPlatform.buildRustPackage {
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
+      ../.cargo
       ../proto
       ../worker
       ../broker
@@ -42,7 +43,10 @@ rustPlatform.buildRustPackage {
     installShellFiles
   ];
 
-  env.MSGSCRIPT_COMMIT = commit;
+  env = {
+    MSGSCRIPT_COMMIT = commit;
+    PROTOC = "${protobuf}/bin/protoc";
+  };
 
   cargoBuildFlags = lib.concatMap (name: [
     "-p"
