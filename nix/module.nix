@@ -273,8 +273,7 @@ in
         ProtectControlGroups = false;
         PrivateTmp = true;
         PrivateDevices = true;
-        # Supplementary groups, such as podman's, must be the machine's own.
-        PrivateUsers = mkDefault true;
+        PrivateUsers = true;
         DevicePolicy = "closed";
         RemoveIPC = true;
         LockPersonality = true;
