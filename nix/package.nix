@@ -14,8 +14,8 @@ let
   packages = [
     "msgscript-broker"
     "msgscript-worker"
-  ]
-  ++ lib.optional (builtins.pathExists ../worker/wasm/Cargo.toml) "msgscript-worker-wasm";
+    "msgscript-worker-wasm"
+  ];
 in
 rustPlatform.buildRustPackage {
   pname = "msgscript";
