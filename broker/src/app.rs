@@ -24,6 +24,7 @@ use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
+use crate::notify::ServiceManager;
 use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
@@ -321,9 +322,15 @@ async fn run(config: Config) -> Result<(), StartError> {
     tracing::info!(
         http = %http_address, nats = nats_address, admin = admin_address.map(|address| address.to_string()),
         scripts = core.catalog.current().index.list().len(),
-        workers = status.ready, took_ms = core.started.elapsed().as_millis(), "ready"
+        workers = status.ready, took_ms = core.started.elapsed().as_millis(), version = crate::VERSION, "ready"
     );
-    wait_for_end(&core).await?;
+    let manager = ServiceManager::from_env(&|name| std::env::var(name).ok());
+    manager.ready();
+    tokio::select! {
+        ended = wait_for_end(&core) => ended?,
+        () = manager.keep_telling() => {}
+    }
+    manager.stopping();
     tracing::info!("stopping: no new messages, finishing what runs");
     intake.set();
     let finished = async {

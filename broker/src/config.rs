@@ -46,6 +46,8 @@ pub enum Start {
     Doctor(Box<Config>),
     /// Write a completion script for this shell.
     Completion(Shell),
+    /// Write manual pages into this folder.
+    Man(PathBuf),
 }
 
 /// The broker's configuration, checked.
@@ -186,8 +188,10 @@ pub fn start(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Start, ConfigError> {
     let args = Args::read(args)?;
-    if let Some(Verb::Completion { shell }) = args.verb {
-        return Ok(Start::Completion(shell));
+    match args.verb {
+        Some(Verb::Completion { shell }) => return Ok(Start::Completion(shell)),
+        Some(Verb::Man { folder }) => return Ok(Start::Man(folder)),
+        Some(Verb::Doctor) | None => {}
     }
     let file = match &args.config {
         Some(path) => read(path)?,

@@ -39,4 +39,8 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod notify;
 pub mod units;
+
+/// The version, with the commit in brackets if it is known.
+pub const VERSION: &str = env!("MSGSCRIPT_VERSION");

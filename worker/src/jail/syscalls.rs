@@ -102,11 +102,7 @@ pub(super) fn table(engine: Engine, pid: u32) -> Vec<Row> {
         row(libc::SYS_clock_gettime, &[], "CPU time; wall time where the vDSO cannot tell it"),
         row(libc::SYS_getpid, &[], "abort"),
         row(libc::SYS_gettid, &[], "abort, and the text of a panic"),
-        row(
-            libc::SYS_tgkill,
-            &[Int(0, u64::from(pid)), Int(2, bits(libc::SIGABRT))],
-            "abort: that signal, to itself",
-        ),
+        abort(pid),
         row(libc::SYS_rt_sigprocmask, &[], "abort"),
         row(libc::SYS_rt_sigreturn, &[], "return from a signal handler"),
         row(libc::SYS_restart_syscall, &[], "the kernel's own, after a stop"),
@@ -133,6 +129,16 @@ pub(super) fn table(engine: Engine, pid: u32) -> Vec<Row> {
         | Engine::ProbeWasmCompile => {}
     }
     rows
+}
+
+/// What the C library's `abort` does. musl names the thread only: the one there is has the process's number.
+fn abort(pid: u32) -> Row {
+    let (own, signal, reason) = (u64::from(pid), bits(libc::SIGABRT), "abort: that signal, to itself");
+    if cfg!(target_env = "musl") {
+        row(libc::SYS_tkill, &[Arg::Int(0, own), Arg::Int(1, signal)], reason)
+    } else {
+        row(libc::SYS_tgkill, &[Arg::Int(0, own), Arg::Int(2, signal)], reason)
+    }
 }
 
 /// What a worker of WebAssembly needs beside the others, for all of its life.
