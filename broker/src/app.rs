@@ -24,6 +24,7 @@ use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
+use crate::secrets::Secrets;
 use crate::{pipeline, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
@@ -39,6 +40,8 @@ pub struct Core {
     pub pool: Rc<Pool>,
     /// The last runs.
     pub records: Records,
+    /// Values that scripts may use without seeing them.
+    pub secrets: Secrets,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -81,6 +84,7 @@ impl Core {
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
+        self.secrets.configure(&config.tables.secrets);
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -289,10 +293,12 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         catalog: Catalog::default(),
         pool: pool.clone(),
         records: Records::default(),
+        secrets: Secrets::default(),
         door: OnceCell::new(),
         answering: Rc::new(()),
         started,
     });
+    core.secrets.configure(&config.tables.secrets);
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     read_scripts(&core).await?;

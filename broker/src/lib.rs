@@ -23,6 +23,7 @@ pub mod pool;
 
 // 6 powers: what scripts ask for.
 pub mod host;
+pub mod secrets;
 
 // 7 out: endings become answers.
 pub mod reply;

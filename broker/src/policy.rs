@@ -7,6 +7,9 @@
 pub mod grant;
 pub mod grants;
 pub mod nats;
+pub mod secrets;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::HashMap;
 use std::rc::Rc;
