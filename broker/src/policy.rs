@@ -4,6 +4,7 @@
 //! "yes" is a [`Permitted`] value, which only this module can make and which the functions of `host/`
 //! demand.
 
+pub mod egress;
 pub mod grant;
 pub mod grants;
 pub mod nats;
@@ -31,6 +32,11 @@ impl<T> Permitted<T> {
     /// What was allowed.
     pub fn into_inner(self) -> T {
         self.0
+    }
+
+    /// What was allowed.
+    pub fn get(&self) -> &T {
+        &self.0
     }
 }
 
