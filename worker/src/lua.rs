@@ -110,7 +110,7 @@ impl Ctx {
             }
             HostReply::NotFound => {}
             HostReply::Failed(text) | HostReply::Denied(text) => result = Err(text.to_owned()),
-            HostReply::Done | HostReply::Bytes(_) => result = Err("unexpected reply".to_owned()),
+            _ => result = Err("unexpected reply".to_owned()),
         });
         result
     }
