@@ -16,6 +16,8 @@ use tokio::sync::Notify;
 use crate::catalog::{Catalog, Script, file};
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
+use crate::host::http::Client;
+use crate::host::net::Net;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{Ending, Message};
@@ -42,6 +44,10 @@ pub struct Core {
     pub records: Records,
     /// Values that scripts may use without seeing them.
     pub secrets: Secrets,
+    /// Connections for scripts.
+    pub net: Rc<Net>,
+    /// Their HTTP client.
+    pub http: Client,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -81,10 +87,17 @@ impl Core {
         Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls }
     }
 
+    /// What scripts may use in the network, by this configuration.
+    fn admit_network(&self, config: &Config) {
+        self.secrets.configure(&config.tables.secrets);
+        self.net.configure(config.http_ca.clone());
+        self.http.forget();
+    }
+
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
-        self.secrets.configure(&config.tables.secrets);
+        self.admit_network(&config);
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -287,6 +300,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let settings = pool::Settings { workers: config.workers, queue: config.queue, plan: spawn_plan(config)? };
     let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
+    let net = Rc::new(Net::default());
     let core = Rc::new(Core {
         policies: RefCell::new(Policies::new(config)),
         config: RefCell::new(config.clone()),
@@ -294,11 +308,13 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         pool: pool.clone(),
         records: Records::default(),
         secrets: Secrets::default(),
+        http: Client::new(net.clone()),
+        net,
         door: OnceCell::new(),
         answering: Rc::new(()),
         started,
     });
-    core.secrets.configure(&config.tables.secrets);
+    core.admit_network(config);
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     read_scripts(&core).await?;
@@ -369,6 +385,7 @@ async fn open_nats(
             doors.end.push(Box::pin(async move {
                 let _ = serving.await;
             }));
+            core.net.listens(address);
             (Door::Embedded(hub), address.to_string())
         }
     };
@@ -475,6 +492,7 @@ async fn open_pages(
     let settings = http::HttpSettings { pages: http::Pages::Only, ..http_settings(&config)? };
     let listener = listen(&address.to_string(), "the operator's pages").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("the operator's pages", error))?;
+    core.net.listens(address);
     doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(Some(address))
 }
@@ -488,6 +506,7 @@ async fn open_http(
     let settings = http_settings(&config)?;
     let listener = listen(&config.http.to_string(), "HTTP").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
+    core.net.listens(address);
     doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(address)
 }

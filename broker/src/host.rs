@@ -4,10 +4,14 @@
 //! before anything else looks at it. `dispatch` asks the policy and hands each call to its file.
 
 mod dispatch;
+pub mod http;
 pub mod library;
 pub mod nats;
+pub mod net;
+pub mod tcp;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use msgscript_proto::host::{HostCall, HostReply};
@@ -32,6 +36,19 @@ pub enum Call {
         /// Its name.
         name: String,
     },
+    /// `nats.request`.
+    NatsRequest {
+        /// Where to.
+        subject: String,
+        /// The message.
+        payload: Bytes,
+        /// How long to wait for the reply.
+        timeout: Duration,
+    },
+    /// Requests of `http`, made at the same time.
+    Http(Vec<http::Request>),
+    /// An act of `tcp`.
+    Tcp(tcp::Act),
 }
 
 impl Call {
@@ -44,6 +61,13 @@ impl Call {
                 payload: Bytes::copy_from_slice(payload),
             },
             HostCall::Library { name } => Call::Library { name: String::from_utf8_lossy(name).into_owned() },
+            HostCall::NatsRequest { subject, payload, timeout } => Call::NatsRequest {
+                subject: String::from_utf8_lossy(subject).into_owned(),
+                payload: Bytes::copy_from_slice(payload),
+                timeout: Duration::from_nanos(*timeout),
+            },
+            HostCall::Http(requests) => Call::Http(requests.iter().map(http::Request::from_wire).collect()),
+            HostCall::Tcp(call) => Call::Tcp(tcp::Act::from_wire(call)),
         }
     }
 }
@@ -53,8 +77,12 @@ impl Call {
     #[must_use]
     pub fn size(&self) -> u64 {
         let size = match self {
-            Call::NatsPublish { subject, payload } => subject.len() + payload.len(),
+            Call::NatsPublish { subject, payload } | Call::NatsRequest { subject, payload, .. } => {
+                subject.len() + payload.len()
+            }
             Call::Library { .. } => 0,
+            Call::Http(requests) => requests.iter().map(http::Request::size).sum(),
+            Call::Tcp(act) => act.size(),
         };
         size as u64
     }
@@ -73,6 +101,12 @@ pub enum Answer {
     Failed(String),
     /// Policy forbids it; names the missing grant.
     Denied(String),
+    /// Done; this is the result.
+    Bytes(Bytes),
+    /// What came of each request.
+    Http(Vec<http::Fetched>),
+    /// It is open, under this number.
+    Opened(u32),
 }
 
 impl From<Denied> for Answer {
@@ -86,7 +120,9 @@ impl Answer {
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
-            Answer::Done | Answer::NotFound | Answer::Library(_) => 0,
+            Answer::Done | Answer::NotFound | Answer::Library(_) | Answer::Opened(_) => 0,
+            Answer::Bytes(bytes) => bytes.len() as u64,
+            Answer::Http(fetched) => fetched.iter().map(http::Fetched::size).sum::<usize>() as u64,
             Answer::Failed(text) | Answer::Denied(text) => text.len() as u64,
         }
     }
@@ -99,6 +135,9 @@ impl Answer {
             Answer::Failed(text) => take(HostReply::Failed(text)),
             Answer::Denied(text) => take(HostReply::Denied(text)),
             Answer::Library(parts) => take(HostReply::Library(wire_parts(parts))),
+            Answer::Bytes(bytes) => take(HostReply::Bytes(bytes)),
+            Answer::Http(fetched) => take(HostReply::Http(fetched.iter().map(http::Fetched::wire).collect())),
+            Answer::Opened(number) => take(HostReply::Opened(*number)),
         }
     }
 }
@@ -116,6 +155,8 @@ pub struct Caller {
     pub invocation: Rc<Invocation>,
     /// Bytes that answers may still bring in: what is larger is refused, so no file need fetch more.
     pub room: u64,
+    /// Its open connections.
+    pub connections: Rc<tcp::Connections>,
 }
 
 /// Who answers calls: the application, which has the doors to the outside.

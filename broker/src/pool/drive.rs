@@ -345,8 +345,9 @@ impl Drive {
             let budget = job.budget.get_or_insert_with(|| powers.budget(&invocation.script.tenant));
             let left = budget.out.checked_sub(call.size());
             budget.out = left.unwrap_or(budget.out);
-            let caller = Caller { invocation, room: budget.into };
-            (caller, left.map(|_| budget.into))
+            let room = budget.into;
+            let connections = job.connections.get_or_insert_default().clone();
+            (Caller { invocation, room, connections }, left)
         };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
@@ -464,7 +465,17 @@ impl Job {
     /// A job that is about to be admitted.
     #[must_use]
     pub fn new(work: Work, limits: msgscript_proto::message::Limits, deadline: Instant) -> Job {
-        Job { work, limits, deadline, short: None, logs: Vec::new(), logged: 0, calls: 0, budget: None }
+        Job {
+            work,
+            limits,
+            deadline,
+            short: None,
+            logs: Vec::new(),
+            logged: 0,
+            calls: 0,
+            budget: None,
+            connections: None,
+        }
     }
 
     /// The longest it may take.

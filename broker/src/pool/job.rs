@@ -8,6 +8,7 @@ use msgscript_proto::message::{self, Engine, Entry, Invoke, Limits, Load, ToWork
 use tokio::sync::oneshot;
 
 use crate::catalog::Script;
+use crate::host::tcp::Connections;
 use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
 
@@ -34,6 +35,8 @@ pub struct Job {
     pub calls: u32,
     /// Bytes that host calls may still move, from the first on.
     pub budget: Option<Budget>,
+    /// What it has open, from the first host call on: closed with it.
+    pub connections: Option<Rc<Connections>>,
 }
 
 /// What a job is.
