@@ -1,16 +1,20 @@
 //! The built-in modules by name, and the functions behind the base environment.
 
 pub mod base;
+pub mod http;
 pub mod io;
 pub mod json;
 pub mod nats;
 pub mod os;
 pub mod re;
+pub mod tcp;
+pub mod vault;
 
 use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
-pub const ALL: &[Module] = &[json::MODULE, nats::MODULE, re::MODULE];
+pub const ALL: &[Module] =
+    &[http::MODULE, json::MODULE, nats::MODULE, re::MODULE, tcp::MODULE, vault::MODULE];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
 /// stands behind the last dot.
