@@ -333,8 +333,9 @@ fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
     let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
         return Ok(Modules::new(None, None, config.queue));
     };
-    let store = Store::open(config.state_dir.as_deref())
-        .inspect_err(|error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"));
+    let store = Store::open(config.state_dir.as_deref()).inspect_err(
+        |error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"),
+    );
     let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
     Ok(Modules::new(Some((compiler, binary)), store.ok(), config.queue))
 }

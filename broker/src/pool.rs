@@ -227,7 +227,9 @@ impl Pool {
             match state.hand(job) {
                 Ok(()) => {
                     drop(state);
-                    return if wasm { self.fill_wasm() };
+                    return if wasm {
+                        self.fill_wasm()
+                    };
                 }
                 Err(back) => job = back,
             }
@@ -286,12 +288,14 @@ impl Pool {
         let now = Instant::now();
         loop {
             let next = state.queue.take(|job| {
-                job.is_wanted() && job.deadline > now && worker.fits(job) && {
-                    worker.is_bound() || may_bind(&state.workers, job, state.places)
-                } && {
-                    let view = worker.view(job);
-                    view.in_flight == 0 || view.ahead
-                }
+                job.is_wanted()
+                    && job.deadline > now
+                    && worker.fits(job)
+                    && { worker.is_bound() || may_bind(&state.workers, job, state.places) }
+                    && {
+                        let view = worker.view(job);
+                        view.in_flight == 0 || view.ahead
+                    }
             });
             let Some(job) = next else { break };
             if let Err((job, error)) = worker.hand(job) {
@@ -341,7 +345,8 @@ impl Pool {
     fn fill(self: &Rc<Self>) {
         let state = self.state.borrow();
         let starting = state.starting.iter().filter(|(engine, _)| **engine != Engine::Wasm);
-        let have = state.unbound().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
+        let have =
+            state.unbound().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
         let wanted = self.settings.workers + 1;
         let closed = state.closed;
         drop(state);
@@ -605,8 +610,7 @@ impl Pool {
 impl State {
     /// Places that are taken. A worker of another engine is started for a job that waits: its place is kept.
     fn taken(&self) -> usize {
-        let others =
-            self.starting.iter().filter(|(engine, _)| !matches!(engine, Engine::Lua | Engine::Wasm));
+        let others = self.starting.iter().filter(|(engine, _)| !matches!(engine, Engine::Lua | Engine::Wasm));
         self.unbound().count() + others.map(|(_, count)| count).sum::<usize>()
     }
 

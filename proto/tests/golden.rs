@@ -101,7 +101,10 @@ fn from_worker_to_broker() {
             ("Done Http", done(http)),
             ("Done NoFunction", done(Outcome::NoFunction { methods: vec!["GET", "POST"] })),
             ("Done Failed", done(Outcome::Failed(failure))),
-            ("Done Command", done(Outcome::Command { stdout: b"1", stderr: b"e", status: 1, trap: Some("t") })),
+            (
+                "Done Command",
+                done(Outcome::Command { stdout: b"1", stderr: b"e", status: 1, trap: Some("t") }),
+            ),
             ("Probed", ToBroker::Probed { result: -38 }),
             ("Compiled", ToBroker::Compiled { artifact: b"\x7fELF", error: None }),
             ("Compiled not", ToBroker::Compiled { artifact: b"", error: Some("no") }),
