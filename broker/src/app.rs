@@ -5,14 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::LocalBoxFuture;
 use msgscript_proto::message::{Engine, Limits, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::access::HttpAccess;
+use crate::access::webhook::Webhook;
+use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Executor, Script, file};
 use crate::config::value::Backend;
 use crate::config::{self, Config, Nats, Start};
@@ -23,6 +26,7 @@ use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
+use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
 use crate::wasm::Modules;
@@ -38,6 +42,8 @@ const CONFIGURATION: u8 = 78;
 pub struct Core {
     config: RefCell<Rc<Config>>,
     policies: RefCell<Policies>,
+    /// Whose scripts are whose; the store follows it.
+    tenancy: watch::Sender<Rc<Tenancy>>,
     /// The scripts in service.
     pub catalog: Catalog,
     /// The workers.
@@ -105,6 +111,10 @@ impl Core {
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
+        if let Some(Door::Embedded(hub)) = self.door() {
+            hub.set_users(config.tables.users.clone());
+        }
+        self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -124,6 +134,33 @@ pub struct Front(pub Rc<Core>);
 impl ingress::App for Front {
     fn scripts(&self, subject: &str) -> Vec<Rc<Script>> {
         self.0.catalog.current().index.matching(subject).into_owned()
+    }
+
+    fn access(&self, subject: &str) -> Option<Rc<HttpAccess>> {
+        if self.0.policies.borrow().are_open() {
+            return None;
+        }
+        let tenancy = self.0.tenancy.borrow().clone();
+        let policy = self.0.policy(tenancy.of_subject(subject));
+        (!policy.http.is_open()).then(|| policy.http.clone())
+    }
+
+    fn is_signed(&self, webhook: &Webhook, message: &Message) -> bool {
+        let config = self.0.config();
+        let Some(secret) = config.tables.secrets.get(&webhook.secret) else { return false };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        match secret.source.read() {
+            Ok(secret) => webhook.admits(&secret, &message.headers, &message.payload, now),
+            Err(error) => {
+                tracing::error!(secret = webhook.secret, %error, "a webhook's secret cannot be read");
+                false
+            }
+        }
+    }
+
+    fn refused(&self, subject: &str, client: &str) {
+        let tenancy = self.0.tenancy.borrow().clone();
+        telemetry::request_refused(tenancy.of_subject(subject), subject, client);
     }
 
     fn longest(&self, script: &Script) -> Duration {
@@ -311,6 +348,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     pool.ready().await.map_err(StartError::Sandbox)?;
     let core = Rc::new(Core {
         policies: RefCell::new(Policies::new(config)),
+        tenancy: watch::Sender::new(Rc::new(Tenancy::new(&config.tables.tenants))),
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
@@ -358,9 +396,13 @@ async fn expect_wasm(core: Rc<Core>) {
 async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
     let config = core.config();
     let checking = core.clone();
-    let check =
-        async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
-    let store = file::FileStore::open(config.folders.clone(), core.catalog.clone(), check).await;
+    let check = async move |script: &Rc<Script>| {
+        let terms = Terms::of(&checking.policy(&script.tenant));
+        checking.pool.check(script.clone(), checking.limits(script), terms).await
+    };
+    let store =
+        file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
+            .await;
     let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
     tokio::task::spawn_local(store.follow());
     Ok(())
@@ -411,9 +453,11 @@ async fn open_nats(
             let address = listener.local_addr().map_err(|error| StartError::other("embedded NATS", error))?;
             let settings = hub::Settings {
                 max_payload: usize::try_from(config.limits.payload).unwrap_or(usize::MAX),
+                own_group: config.queue_group.clone(),
                 ..hub::Settings::default()
             };
             let hub = hub::Hub::new(settings);
+            hub.set_users(config.tables.users.clone());
             let serving = tokio::task::spawn_local(server::serve(listener, hub.clone(), end.clone().wait()));
             doors.end.push(Box::pin(async move {
                 let _ = serving.await;

@@ -14,7 +14,8 @@ pub mod invocation;
 pub mod catalog;
 pub mod route;
 
-// 3 may: admission, and each host call.
+// 3 may: who comes in, admission, and each host call.
+pub mod access;
 pub mod policy;
 
 // 4 when, 5 who: the queue and the workers.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::app::Core;
 use crate::catalog::{Executor, Script};
 use crate::invocation::{Ending, Invocation, Message, Reason};
+use crate::pool::terms::Terms;
 use crate::wasm::{Module, ModuleError, file};
 use crate::{policy, telemetry};
 
@@ -45,9 +46,11 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     // 4 check out a worker (of the compiled module, if the script is one), 5 run, 6 answer its host calls
     // (`host/dispatch.rs`).
     let ending = match module(&app, &script, deadline).await {
-        Ok(module) => app.pool.run(invocation, module, limits).await.unwrap_or_else(|_| {
-            Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
-        }),
+        Ok(module) => {
+            app.pool.run(invocation, module, limits, Terms::of(&policy)).await.unwrap_or_else(|_| {
+                Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
+            })
+        }
         Err(error) => {
             let text = format!("{}: {error}", script.source.name);
             Ending { limit: error.limit(), ..Ending::failed(id, &script, error.reason(), text) }

@@ -18,6 +18,7 @@ use tokio::net::unix::pipe;
 
 use super::job::{Job, Work, level};
 use super::spawn::SpawnPlan;
+use super::terms::Terms;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
 use crate::host::{Answer, Call, Caller};
@@ -148,7 +149,8 @@ impl Drive {
         if self.worker.interrupted.get() {
             return first.deadline + GRACE;
         }
-        if jobs.len() > 1 { first.deadline.min(Instant::now() + PATIENCE) } else { first.deadline }
+        let end = self.worker.cpu_look.get().map_or(first.deadline, |look| look.min(first.deadline));
+        if jobs.len() > 1 { end.min(Instant::now() + PATIENCE) } else { end }
     }
 
     /// Kills a run that is past its deadline; takes jobs back from behind a long one.
@@ -159,6 +161,7 @@ impl Drive {
         }
         // An answer that is there already counts.
         self.receive(&mut vec![0; MAX_PACKET]);
+        self.look_at_cpu(now);
         let worker = self.worker.clone();
         let (late, stuck) = {
             let jobs = worker.jobs.borrow();
@@ -194,6 +197,29 @@ impl Drive {
             limit: print_duration(job.map_or(Duration::ZERO, Job::wall)),
             measured: print_duration(now - self.worker.began.get()),
         }
+    }
+
+    /// Kills a run that has used up its CPU time.
+    fn look_at_cpu(&self, now: Instant) {
+        let worker = &self.worker;
+        let Some(look) = worker.cpu_look.get().filter(|look| *look <= now) else { return };
+        let first = worker.jobs.borrow().front().and_then(|job| job.terms.cpu);
+        let Some(limit) = first else { return worker.cpu_look.set(None) };
+        let used = worker.cpu_time().saturating_sub(worker.cpu_began.get());
+        if used < limit {
+            // Never at once: the clock of the process may be coarser than ours.
+            return worker.cpu_look.set(Some(look.max(now) + (limit - used).max(Duration::from_millis(1))));
+        }
+        worker.cpu_look.set(None);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.put_back(worker.take_back());
+        }
+        worker.kill(Sentence {
+            reason: Reason::CpuTime,
+            error: "CPU time limit reached".to_owned(),
+            limit: print_duration(limit),
+            measured: print_duration(used),
+        });
     }
 
     fn violation(&self, violation: Violation) {
@@ -260,6 +286,7 @@ impl Drive {
                 self.done(job, |job| job.finish(ending));
                 if let Some(pool) = self.pool.upgrade() {
                     pool.learn(script.id, nanos);
+                    pool.charge(&self.worker, &script.tenant);
                     pool.feed(&self.worker);
                     pool.review(&self.worker);
                 }
@@ -492,8 +519,18 @@ impl Sentence {
 impl Job {
     /// A job that is about to be admitted.
     #[must_use]
-    pub fn new(work: Work, limits: msgscript_proto::message::Limits, deadline: Instant) -> Job {
-        Job { work, limits, deadline, short: None, logs: Vec::new(), logged: 0, calls: 0, budget: None }
+    pub fn new(work: Work, limits: msgscript_proto::message::Limits, terms: Terms, deadline: Instant) -> Job {
+        Job {
+            work,
+            limits,
+            terms,
+            deadline,
+            short: None,
+            logs: Vec::new(),
+            logged: 0,
+            calls: 0,
+            budget: None,
+        }
     }
 
     /// The longest it may take.

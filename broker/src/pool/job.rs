@@ -7,6 +7,7 @@ use bytes::Bytes;
 use msgscript_proto::message::{self, Engine, Entry, Invoke, Limits, Load, ToWorker};
 use tokio::sync::oneshot;
 
+use super::terms::Terms;
 use crate::catalog::Script;
 use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
@@ -22,6 +23,8 @@ pub struct Job {
     pub work: Work,
     /// The limits of a run.
     pub limits: Limits,
+    /// What its tenant's policy says of workers.
+    pub terms: Terms,
     /// When it must have ended.
     pub deadline: Instant,
     /// The mean time of its script's runs, in nanoseconds, if that is known to be short and the request
@@ -88,7 +91,7 @@ impl Job {
     pub fn engine(&self) -> Engine {
         match &self.work {
             Work::Run { module: Some(_), .. } => Engine::Wasm,
-            Work::Run { invocation, .. } if invocation.script.jit => Engine::LuaJit,
+            Work::Run { invocation, .. } if invocation.script.jit && self.terms.jit => Engine::LuaJit,
             _ => Engine::Lua,
         }
     }
