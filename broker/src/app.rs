@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::LocalBoxFuture;
-use msgscript_proto::message::{Engine, Limits, Setup};
+use msgscript_proto::message::{Engine, Limits, Plugin, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -24,6 +24,8 @@ use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
+use crate::notify::ServiceManager;
+use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::terms::Terms;
@@ -33,7 +35,7 @@ use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
 use crate::wasm::file::Place;
 use crate::wasm::store::Store;
-use crate::{pipeline, telemetry, units};
+use crate::{pipeline, plugins, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
@@ -50,6 +52,8 @@ pub struct Core {
     pub pool: Rc<Pool>,
     /// Compiled WebAssembly.
     pub modules: Rc<Modules>,
+    /// The containers.
+    pub podman: Rc<Podman>,
     /// The last runs.
     pub records: Records,
     door: OnceCell<Door>,
@@ -274,8 +278,19 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
         without: config.sandbox_without.clone(),
         landlock_abi: config.landlock_abi,
         uid: None,
+        paths: Vec::new(),
+        plugins: plugins(config)?,
     };
     Ok(SpawnPlan { worker_binary: worker_binary(config, "msgscript-worker")?, setup })
+}
+
+/// The operator's Lua C modules.
+fn plugins(config: &Config) -> Result<Vec<Plugin>, StartError> {
+    let Some(folder) = &config.plugin else { return Ok(Vec::new()) };
+    let plugins = plugins::scan(folder).map_err(|error| StartError::Other(error.to_string()))?;
+    let names: Vec<&str> = plugins.iter().map(|plugin| &*plugin.name).collect();
+    tracing::info!(folder = %folder.display(), plugins = names.join(" "), "plugins");
+    Ok(plugins)
 }
 
 fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {
@@ -307,14 +322,21 @@ async fn run(config: Config) -> Result<(), StartError> {
     tracing::info!(
         http = %http_address, nats = nats_address, admin = admin_address.map(|address| address.to_string()),
         scripts = core.catalog.current().index.list().len(),
-        workers = status.ready, took_ms = core.started.elapsed().as_millis(), "ready"
+        workers = status.ready, took_ms = core.started.elapsed().as_millis(), version = crate::VERSION, "ready"
     );
-    wait_for_end(&core).await?;
+    let manager = ServiceManager::from_env(&|name| std::env::var(name).ok());
+    manager.ready();
+    tokio::select! {
+        ended = wait_for_end(&core) => ended?,
+        () = manager.keep_telling() => {}
+    }
+    manager.stopping();
     tracing::info!("stopping: no new messages, finishing what runs");
     intake.set();
     let finished = async {
         futures_util::future::join_all(doors.intake).await;
         core.pool.idle().await;
+        core.podman.idle().await;
         while Rc::strong_count(&core.answering) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -323,12 +345,14 @@ async fn run(config: Config) -> Result<(), StartError> {
     if tokio::time::timeout_at(until.into(), finished).await.is_err() {
         tracing::warn!("the drain timeout is over: what still runs is cancelled");
         core.pool.close();
+        core.podman.close();
     }
     // The last answers are on their way out; a client that takes none does not keep us.
     tokio::time::sleep(LAST_ANSWERS).await;
     end.set();
     let closing = async {
         futures_util::future::join_all(doors.end).await;
+        core.podman.gone().await;
         if let Some(Door::External(client)) = core.door() {
             let _ = client.flush().await;
         }
@@ -353,6 +377,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         catalog: Catalog::default(),
         pool: pool.clone(),
         modules: modules(config, &pool)?,
+        podman: Podman::start(config.podman.clone(), config.containers),
         records: Records::default(),
         door: OnceCell::new(),
         answering: Rc::new(()),

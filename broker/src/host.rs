@@ -3,11 +3,15 @@
 //! Takes a call that policy permitted, gives the answer. A worker's request is copied out of its packet
 //! before anything else looks at it. `dispatch` asks the policy and hands each call to its file.
 
+pub mod command;
 mod dispatch;
+pub mod env;
+pub mod files;
 pub mod library;
 pub mod nats;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use msgscript_proto::host::{HostCall, HostReply};
@@ -16,9 +20,10 @@ use msgscript_proto::message;
 use crate::catalog::Part;
 use crate::invocation::Invocation;
 use crate::policy::Denied;
+use crate::policy::grant::FileScope;
 
 /// A call, owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Call {
     /// `nats.publish`.
     NatsPublish {
@@ -32,6 +37,17 @@ pub enum Call {
         /// Its name.
         name: String,
     },
+    /// `os.getenv`.
+    Env {
+        /// The variable's name.
+        name: String,
+    },
+    /// Which folders of the host may be used.
+    Folders,
+    /// Something in one of them.
+    File(files::Operation),
+    /// A command of the host.
+    Command(command::Command),
 }
 
 impl Call {
@@ -44,6 +60,14 @@ impl Call {
                 payload: Bytes::copy_from_slice(payload),
             },
             HostCall::Library { name } => Call::Library { name: String::from_utf8_lossy(name).into_owned() },
+            HostCall::Env { name } => Call::Env { name: String::from_utf8_lossy(name).into_owned() },
+            HostCall::Folders => Call::Folders,
+            HostCall::File(call) => Call::File(files::Operation::from_wire(call)),
+            HostCall::Command { line, input, timeout } => Call::Command(command::Command {
+                line: line.to_vec(),
+                input: Bytes::copy_from_slice(input),
+                timeout: Duration::from_millis(*timeout),
+            }),
         }
     }
 }
@@ -54,7 +78,10 @@ impl Call {
     pub fn size(&self) -> u64 {
         let size = match self {
             Call::NatsPublish { subject, payload } => subject.len() + payload.len(),
-            Call::Library { .. } => 0,
+            Call::Library { .. } | Call::Folders => 0,
+            Call::Env { name } => name.len(),
+            Call::File(operation) => operation.size(),
+            Call::Command(command) => command.line.len() + command.input.len(),
         };
         size as u64
     }
@@ -67,6 +94,14 @@ pub enum Answer {
     Done,
     /// A library's parts.
     Library(Vec<Part>),
+    /// Bytes.
+    Bytes(Bytes),
+    /// Folders that may be used, and whether only to read.
+    Folders(Vec<FileScope>),
+    /// What came of an operation on a file.
+    File(files::Outcome),
+    /// How a command ended.
+    Command(command::Ended),
     /// There is none.
     NotFound,
     /// It failed: the module's own error.
@@ -86,7 +121,10 @@ impl Answer {
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
-            Answer::Done | Answer::NotFound | Answer::Library(_) => 0,
+            Answer::Done | Answer::NotFound | Answer::Library(_) | Answer::Folders(_) => 0,
+            Answer::Bytes(bytes) => bytes.len() as u64,
+            Answer::File(outcome) => outcome.size(),
+            Answer::Command(ended) => (ended.stdout.len() + ended.stderr.len()) as u64,
             Answer::Failed(text) | Answer::Denied(text) => text.len() as u64,
         }
     }
@@ -96,6 +134,12 @@ impl Answer {
         match self {
             Answer::Done => take(HostReply::Done),
             Answer::NotFound => take(HostReply::NotFound),
+            Answer::Bytes(bytes) => take(HostReply::Bytes(bytes)),
+            Answer::Folders(scopes) => take(HostReply::Folders(files::wire_folders(scopes))),
+            Answer::File(outcome) => outcome.with_wire(|reply| take(HostReply::File(reply))),
+            Answer::Command(command::Ended { status, stdout, stderr }) => {
+                take(HostReply::Command { status: *status, stdout, stderr })
+            }
             Answer::Failed(text) => take(HostReply::Failed(text)),
             Answer::Denied(text) => take(HostReply::Denied(text)),
             Answer::Library(parts) => take(HostReply::Library(wire_parts(parts))),

@@ -21,13 +21,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msgscript_proto::message::{Engine, Limits};
+use msgscript_proto::message::{Engine, Limits, Plugin};
 use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Script;
 use crate::config::value::Isolation;
 use crate::host::Powers;
 use crate::invocation::{Ending, Invocation, Reason, Tenant};
+use crate::plugins;
 use crate::schedule::{Bucket, Cost, Queue, choose};
 use crate::wasm::Module;
 use job::{Job, Work};
@@ -61,6 +62,9 @@ const MOST_EXTRA: usize = 8;
 
 /// How many scripts' costs are remembered.
 const MOST_COSTS: usize = 65_536;
+
+/// Workers with plugins that stand ready, once a script needs them.
+const PLUGIN_SPARES: usize = 2;
 
 /// Pauses between attempts to start a worker, first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -108,6 +112,8 @@ struct State {
     once: bool,
     /// How often tenants may take a fresh worker.
     fresh: HashMap<Tenant, Bucket>,
+    /// Whether a script needs plugins, by its id. Empty where there are none.
+    with_plugins: HashMap<u64, bool>,
     pause: Duration,
     fault: Option<String>,
     closed: bool,
@@ -149,6 +155,7 @@ impl Pool {
             extra: 0,
             once: false,
             fresh: HashMap::new(),
+            with_plugins: HashMap::new(),
             pause: RETRY.0,
             fault: None,
             closed: false,
@@ -244,9 +251,10 @@ impl Pool {
                 String::new(),
             );
         }
+        job.plugin = job.plugin || state.needs_plugins(&job, &self.settings.plan.setup.plugins);
         let mean = state.costs.get(&job.script().id).and_then(Cost::short);
         job.short = mean.filter(|_| job.is_small());
-        let wasm = job.engine() == Engine::Wasm;
+        let (wasm, plugin) = (job.engine() == Engine::Wasm, job.engine() == Engine::Plugin);
         state.wasm |= wasm;
         state.once |= job.terms.isolation == Isolation::Invocation;
         if !state.queue.has(job.tenant()) {
@@ -276,6 +284,8 @@ impl Pool {
         }
         if wasm {
             self.fill_wasm();
+        } else if plugin {
+            self.raise_plugin_workers();
         } else {
             self.rehome();
         }
@@ -377,6 +387,44 @@ impl Pool {
         state.queue.charge(tenant, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// Runs a job that turned out to need plugins, and remembers that its script does.
+    fn run_with_plugins(self: &Rc<Self>, mut job: Job) {
+        let mut state = self.state.borrow_mut();
+        state.with_plugins.insert(job.script().id, true);
+        job.plugin = true;
+        // It was admitted before: a full queue does not refuse it.
+        let back = state.hand(job).err();
+        if let Some(job) = back {
+            let tenant = job.tenant().clone();
+            state.queue.put_back(&tenant, job);
+        }
+        drop(state);
+        self.raise_plugin_workers();
+        self.waiting.notify_one();
+    }
+
+    /// Starts workers for scripts that need plugins: each serves one run, so a few stand ready once there is
+    /// such a script. They are beside the others, never more than those.
+    fn raise_plugin_workers(self: &Rc<Self>) {
+        let missing = {
+            let state = self.state.borrow();
+            if state.closed || !state.with_plugins.values().any(|needs| *needs) {
+                return;
+            }
+            let plugin = |worker: &&Rc<Worker>| worker.engine == Engine::Plugin;
+            let free = |worker: &&Rc<Worker>| worker.is_fresh();
+            let all = state.workers.iter().filter(plugin);
+            let starting = state.starting.get(&Engine::Plugin).copied().unwrap_or(0);
+            let waiting = state.queue.iter().filter(|job| job.plugin).count();
+            let wanted = waiting + PLUGIN_SPARES;
+            let room = (self.settings.workers + PLUGIN_SPARES).saturating_sub(all.clone().count() + starting);
+            wanted.saturating_sub(all.filter(free).count() + starting).min(room)
+        };
+        for _ in 0..missing {
+            self.spawn(Engine::Plugin);
+        }
+    }
+
     /// A run took that long.
     fn learn(&self, script: u64, nanos: u64) {
         let mut state = self.state.borrow_mut();
@@ -391,9 +439,9 @@ impl Pool {
     /// Starts workers until there are enough, and a spare.
     fn fill(self: &Rc<Self>) {
         let state = self.state.borrow();
-        let starting = state.starting.iter().filter(|(engine, _)| **engine != Engine::Wasm);
+        let starting = state.starting.iter().filter(|(engine, _)| shares_places(**engine));
         let have =
-            state.unbound().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
+            state.sharing().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
         // Where each run has a worker to itself, the next ones must stand ready.
         let spares = if state.once { self.settings.workers.max(4) } else { 1 };
         let wanted = self.settings.workers + state.extra + spares;
@@ -482,10 +530,23 @@ impl Pool {
             plan.worker_binary = self.settings.wasm.clone().unwrap_or(plan.worker_binary);
         }
         plan.setup.engine = engine;
+        if engine == Engine::Plugin {
+            plan.setup.paths = plugins::paths(&plan.setup.plugins);
+        }
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
     }
 
-    async fn start_process(
+    /// How workers are started.
+    #[must_use]
+    pub fn plan(&self) -> &SpawnPlan {
+        &self.settings.plan
+    }
+
+    /// Starts a process. The caller sees to its end.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_process(
         self: &Rc<Self>,
         plan: Arc<SpawnPlan>,
     ) -> Result<spawn::Spawned, spawn::SpawnError> {
@@ -498,7 +559,7 @@ impl Pool {
         state.started(worker.engine);
         state.pause = RETRY.0;
         worker.ready.set(true);
-        if worker.engine == Engine::Wasm || state.taken() < self.settings.workers + state.extra {
+        if !shares_places(worker.engine) || state.taken() < self.settings.workers + state.extra {
             state.workers.push(worker.clone());
             drop(state);
             self.feed(worker);
@@ -533,6 +594,7 @@ impl Pool {
             if let Some(pool) = pool.upgrade() {
                 pool.fill();
                 pool.fill_wasm();
+                pool.raise_plugin_workers();
             }
         });
     }
@@ -547,6 +609,7 @@ impl Pool {
         self.promote();
         self.fill();
         self.fill_wasm();
+        self.raise_plugin_workers();
         self.rehome();
         self.changed.notify_waiters();
     }
@@ -585,7 +648,7 @@ impl Pool {
     /// Takes it off the count if so.
     fn is_superfluous(&self) -> bool {
         let mut state = self.state.borrow_mut();
-        let busy = state.unbound().filter(|worker| !worker.is_idle()).count();
+        let busy = state.sharing().filter(|worker| !worker.is_idle()).count();
         let superfluous = state.extra > 0 && state.queue.is_empty() && busy < self.settings.workers;
         state.extra -= usize::from(superfluous);
         superfluous
@@ -659,13 +722,14 @@ impl Pool {
 impl State {
     /// Places that are taken. A worker of another engine is started for a job that waits: its place is kept.
     fn taken(&self) -> usize {
-        let others = self.starting.iter().filter(|(engine, _)| !matches!(engine, Engine::Lua | Engine::Wasm));
-        self.unbound().count() + others.map(|(_, count)| count).sum::<usize>()
+        let others =
+            self.starting.iter().filter(|(engine, _)| shares_places(**engine) && **engine != Engine::Lua);
+        self.sharing().count() + others.map(|(_, count)| count).sum::<usize>()
     }
 
-    /// The workers that serve any script of their engine.
-    fn unbound(&self) -> impl Iterator<Item = &Rc<Worker>> {
-        self.workers.iter().filter(|worker| worker.engine != Engine::Wasm)
+    /// The workers that share the configured number of places.
+    fn sharing(&self) -> impl Iterator<Item = &Rc<Worker>> {
+        self.workers.iter().filter(|worker| shares_places(worker.engine))
     }
 
     /// The next change to the workers that lets a job run which has none, if there is one.
@@ -675,7 +739,7 @@ impl State {
         }
         let now = Instant::now();
         let mut seen: Vec<&Tenant> = Vec::new();
-        for job in self.queue.iter().filter(|job| job.engine() != Engine::Wasm) {
+        for job in self.queue.iter().filter(|job| shares_places(job.engine())) {
             if seen.contains(&job.tenant()) {
                 continue;
             }
@@ -689,7 +753,7 @@ impl State {
                 continue;
             }
             let idle = self.workers.iter().enumerate().filter(|(_, worker)| {
-                worker.engine != Engine::Wasm && worker.ready.get() && worker.is_idle() && !worker.fits(job)
+                shares_places(worker.engine) && worker.ready.get() && worker.is_idle() && !worker.fits(job)
             });
             let victim = idle.min_by_key(|(_, worker)| worker.idle_since.get()).map(|(at, _)| at);
             let has_none = !self.workers.iter().any(|worker| worker.fits(job));
@@ -700,6 +764,18 @@ impl State {
             }
         }
         None
+    }
+
+    /// Whether a job's script names one of these plugins, or has turned out to need one.
+    fn needs_plugins(&mut self, job: &Job, plugins: &[Plugin]) -> bool {
+        if plugins.is_empty() || job.id() == 0 {
+            return false;
+        }
+        if self.with_plugins.len() >= MOST_COSTS {
+            self.with_plugins.clear();
+        }
+        let script = job.script();
+        *self.with_plugins.entry(script.id).or_insert_with(|| plugins::mentioned(&script.parts, plugins))
     }
 
     /// Hands a job to the worker that the scheduler chooses, or gives it back.
@@ -730,6 +806,12 @@ impl State {
             *count = count.saturating_sub(1);
         }
     }
+}
+
+/// Whether workers of an engine share the configured number of places. Those for WebAssembly and for plugins
+/// have places of their own, since each serves one module or one run only.
+fn shares_places(engine: Engine) -> bool {
+    !matches!(engine, Engine::Wasm | Engine::Plugin)
 }
 
 /// A change to the workers.

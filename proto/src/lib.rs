@@ -10,6 +10,8 @@ pub mod message;
 
 pub mod host;
 
+pub mod files;
+
 pub mod outcome;
 
 pub mod sandbox;

@@ -1,8 +1,11 @@
 //! Every message comes back from its bytes and packets as it was, and no bytes of a hostile worker do harm.
 
 use msgscript_proto::codec::{self, CodecError};
+use msgscript_proto::files::{FileCall, FileReply};
 use msgscript_proto::host::{HostCall, HostReply};
-use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Setup, ToBroker, ToWorker};
+use msgscript_proto::message::{
+    Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker, ToWorker,
+};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
@@ -55,8 +58,9 @@ impl Seed {
                 status: self.other as i32,
                 trap: self.list.first().map(|(name, _)| &**name),
             },
+            5 => Outcome::NeedsPlugin { name: &self.bytes },
             kind => {
-                let fault = if kind == 5 { Fault::Script } else { Fault::Memory };
+                let fault = if kind == 6 { Fault::Script } else { Fault::Memory };
                 let (limit, measured) = (self.number, self.other);
                 Outcome::Failed(Failure { fault, text: &self.bytes, limit, measured })
             }
@@ -65,7 +69,7 @@ impl Seed {
 
     fn to_broker(&self, kind: usize) -> ToBroker<'_> {
         let (invocation, call) = (self.other, self.small());
-        match kind % 10 {
+        match kind % 14 {
             0 => {
                 let report = Report { landlock_abi: self.bytes.len() as u8, layers: self.layers() };
                 ToBroker::Ready { version: self.small(), report }
@@ -88,13 +92,27 @@ impl Seed {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
             }
+            8 => {
+                let (path, offset) = (&*self.bytes, self.flag.then_some(self.other));
+                let request = HostCall::File(FileCall::Write { path, offset, data: &self.bytes });
+                ToBroker::HostCall { invocation, call, request }
+            }
+            9 => ToBroker::HostCall { invocation, call, request: HostCall::Folders },
+            10 => {
+                let request = HostCall::Command {
+                    line: &self.bytes,
+                    input: self.text.as_bytes(),
+                    timeout: self.number,
+                };
+                ToBroker::HostCall { invocation, call, request }
+            }
             _ => ToBroker::Probed { result: self.other.cast_signed() },
         }
     }
 
     fn to_worker(&self, kind: usize) -> ToWorker<'_> {
         let (script, call) = (self.number, self.small());
-        match kind % 12 {
+        match kind % 14 {
             0 => ToWorker::Setup(Setup {
                 version: VERSION,
                 engine: Engine::LuaJit,
@@ -102,6 +120,8 @@ impl Seed {
                 without: self.layers(),
                 landlock_abi: self.flag.then_some(1),
                 uid: (!self.flag).then_some(call),
+                paths: vec![PathRule { path: self.text.clone(), access: PathAccess::Run }],
+                plugins: vec![Plugin { name: self.text.clone(), path: self.text.clone() }],
             }),
             1 => ToWorker::Load(Load { script, parts: self.parts() }),
             2 => ToWorker::Check(Load { script, parts: self.parts() }),
@@ -116,6 +136,14 @@ impl Seed {
             },
             9 => ToWorker::Compile { module: &self.bytes },
             10 => ToWorker::Bind { artifact: &self.bytes },
+            11 => {
+                let names = self.list.iter().map(|(_, name)| &**name).collect();
+                ToWorker::HostReply { call, reply: HostReply::File(FileReply::Names(names)) }
+            }
+            12 => {
+                let (stdout, stderr) = (&*self.bytes, self.text.as_bytes());
+                ToWorker::HostReply { call, reply: HostReply::Command { status: -1, stdout, stderr } }
+            }
             _ => {
                 let args = [ProbeArg::Value(self.number); 6];
                 ToWorker::Probe(Probe::Syscall { number: -1, args, buffers: vec![self.bytes.clone()] })
@@ -156,7 +184,7 @@ fn send(encode: impl FnOnce(&mut Vec<u8>), arrived: impl FnOnce(&[u8], usize)) {
 
 proptest! {
     #[test]
-    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..9) {
+    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..12) {
         let message = seed.to_broker(kind);
         send(
             |buffer| codec::encode(&message, buffer).unwrap(),
@@ -168,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_broker_says_comes_back(seed in seed(), kind in 0_usize..10) {
+    fn what_the_broker_says_comes_back(seed in seed(), kind in 0_usize..12) {
         let message = seed.to_worker(kind);
         send(
             |buffer| codec::encode(&message, buffer).unwrap(),
@@ -190,7 +218,7 @@ proptest! {
     #[test]
     fn damaged_messages_are_survived(
         seed in seed(),
-        kind in 0_usize..9,
+        kind in 0_usize..12,
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {

@@ -21,10 +21,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let folder = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
-    path
+    // Tests lie in target/PROFILE/deps, the programs of this crate beside the others.
+    let folder = test.parent().expect("a program lies in a folder");
+    let folders = [folder.parent().unwrap_or(folder), folder];
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: run `cargo build --workspace` first"))
 }
 
 /// How a broker is to be started.

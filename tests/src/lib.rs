@@ -2,4 +2,5 @@
 
 pub mod embedded_nats;
 pub mod harness;
+pub mod podman;
 pub mod wasm;

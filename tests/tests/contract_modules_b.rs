@@ -38,8 +38,8 @@ fn template_renders() {
             ),
             ("return require('template').choose('jinja')", "nil|unknown template engine: jinja"),
             (
-                "return pcall(require('template').choose)",
-                "false|bad argument #1 to choose (string expected, got nil)",
+                "return pcall(function() require('template').choose() end)",
+                "false|eval:1: bad argument #1 to choose (string expected, got nil)",
             ),
             (
                 "local m = require('template').choose('mustache') return pcall(function() m:render('x') end)",
@@ -81,9 +81,9 @@ fn yaml_reads_and_writes() {
         &eval_broker(),
         &[
             ("return require('yaml').decode('a: [1, yes, 010]').a[3]", "8|nil"),
-            ("return require('yaml').decode('{1: x, 2: y}')[2]", "y|nil"),
+            ("return require('yaml').decode('{1: x, 2: z}')[2]", "z|nil"),
             (
-                "local n = 0 for _ in pairs(require('yaml').decode('{1: x, 2: y}')) do n = n + 1 end return n",
+                "local n = 0 for _ in pairs(require('yaml').decode('{1: x, 2: z}')) do n = n + 1 end return n",
                 "2|nil",
             ),
             ("return require('yaml').decode('a: *b')", "nil|yaml: unknown anchor 'b' referenced"),

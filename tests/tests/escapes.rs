@@ -313,7 +313,8 @@ fn a_worker_that_is_not_there_is_an_error() {
 
 #[test]
 fn doctor_tells_what_an_operator_left_open() {
-    let options = Options { worker_binary: worker_binary(), without: vec![Layer::NoNewPrivs] };
+    let podman = msgscript_broker::podman::socket::Socket::from_env(&|_| None);
+    let options = Options { worker_binary: worker_binary(), without: vec![Layer::NoNewPrivs], podman };
     let report = block_on(doctor(options)).expect("a report");
     let text = report.lines.join("\n");
     assert!(!report.held, "{text}");

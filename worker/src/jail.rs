@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use msgscript_proto::message::{Engine, Setup, ToBroker};
+use msgscript_proto::message::{Engine, PathRule, Setup, ToBroker};
 use msgscript_proto::sandbox::{Layer, Report};
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -21,8 +21,10 @@ use nix::unistd::setsid;
 
 use crate::link::Link;
 
+mod command;
 mod files;
 mod limits;
+mod loading;
 mod syscalls;
 mod user;
 
@@ -60,6 +62,7 @@ pub struct Plan {
     without: Vec<Layer>,
     landlock_abi: Option<u8>,
     uid: Option<u32>,
+    paths: Vec<PathRule>,
     data: u64,
 }
 
@@ -73,6 +76,7 @@ impl Plan {
             without: setup.without.clone(),
             landlock_abi: setup.landlock_abi,
             uid: setup.uid,
+            paths: setup.paths.clone(),
             data,
         }
     }
@@ -81,9 +85,11 @@ impl Plan {
         !self.without.contains(&layer)
     }
 
-    /// Closes every layer, in order, and tries them.
-    fn close(&self) -> Result<Report, JailError> {
+    /// Closes every layer, in order, and tries them. `load` is called when all is closed but what loading
+    /// the operator's modules takes: see [`loading`].
+    fn close(&self, load: Option<&mut dyn FnMut()>) -> Result<Report, JailError> {
         close_surroundings().of(Layer::Rlimits)?;
+        files::require_one_thread().of(Layer::Landlock)?;
         // A WebAssembly engine handles faults itself: they are traps of the module.
         if self.engine != Engine::Wasm {
             sys::default_fault_signals();
@@ -100,8 +106,14 @@ impl Plan {
         if self.has(Layer::NoNewPrivs) {
             prctl::set_no_new_privs().of(Layer::NoNewPrivs)?;
         }
-        let landlock_abi =
-            if self.has(Layer::Landlock) { files::close(self.landlock_abi).of(Layer::Landlock)? } else { 0 };
+        if let Some(load) = load {
+            self.load(load)?;
+        }
+        let landlock_abi = if self.has(Layer::Landlock) {
+            files::close(self.landlock_abi, &[]).of(Layer::Landlock)?
+        } else {
+            0
+        };
         self.check_files()?;
         if self.has(Layer::Rlimits) {
             limits::close_descriptors(descriptors(self.engine)).of(Layer::Rlimits)?;
@@ -115,6 +127,19 @@ impl Plan {
         }
         let layers = Layer::ALL.into_iter().filter(|layer| self.has(*layer)).collect();
         Ok(Report { landlock_abi, layers })
+    }
+
+    /// Runs what the operator's modules run when they are loaded, behind a first stage of the jail: nothing
+    /// but reading the modules and the system's libraries.
+    fn load(&self, load: &mut dyn FnMut()) -> Result<(), JailError> {
+        if self.has(Layer::Landlock) {
+            files::close(self.landlock_abi, &self.paths).of(Layer::Landlock)?;
+        }
+        if self.has(Layer::Seccomp) {
+            loading::close(self.engine).of(Layer::Seccomp)?;
+        }
+        load();
+        Ok(())
     }
 
     /// Before descriptors are out, which would hide whether files are.
@@ -137,13 +162,14 @@ impl Plan {
     }
 }
 
-/// Closes the jail of this set-up. The process must have one thread, and own no descriptor but its socket
+/// Closes the jail of this set-up; in the middle of it, `load` may open shared objects beneath the paths of
+/// the set-up, and whatever they do then finds itself jailed. The process must have one thread, and own no descriptor but its socket
 /// and its log pipe. `data` as in [`Plan::new`].
 ///
 /// # Errors
 /// The first layer that does not close. The process must end then.
-pub fn close(setup: &Setup, data: u64) -> Result<Report, JailError> {
-    Plan::new(setup, data).close()
+pub fn close(setup: &Setup, data: u64, load: Option<&mut dyn FnMut()>) -> Result<Report, JailError> {
+    Plan::new(setup, data).close(load)
 }
 
 /// Whether this engine makes machine code behind the first filter.
@@ -186,8 +212,20 @@ pub fn narrow(setup: &Setup) -> Result<(), JailError> {
 ///
 /// # Errors
 /// With the status to exit with; the broker has been told.
-pub fn enter(link: &mut Link, setup: &Setup, data: u64) -> Result<(), i32> {
-    let greeting = match close(setup, data) {
+pub fn enter(link: &mut Link, setup: &Setup, data: u64, load: Option<&mut dyn FnMut()>) -> Result<(), i32> {
+    greet(link, close(setup, data, load))
+}
+
+/// The same for a worker that runs one command: its jail lets programs run, on the set-up's paths only.
+///
+/// # Errors
+/// As for [`enter`].
+pub fn enter_for_command(link: &mut Link, setup: &Setup) -> Result<(), i32> {
+    greet(link, command::close(setup))
+}
+
+fn greet(link: &mut Link, closed: Result<Report, JailError>) -> Result<(), i32> {
+    let greeting = match closed {
         Ok(report) => link.send(&ToBroker::Ready { version: msgscript_proto::VERSION, report }),
         Err(JailError { layer, source }) => {
             // Whether or not the broker hears it, the status says it too.

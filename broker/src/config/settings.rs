@@ -92,6 +92,9 @@ settings! {
     /// Number of invocations that may wait for a worker [default: 1024]
     #[arg(long, value_name = "N")]
     queue: usize,
+    /// Number of containers that run at a time [default: twice the number of CPUs]
+    #[arg(long, value_name = "N")]
+    containers: usize,
     /// How long running scripts may go on when the broker stops [default: 10s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Parsed<Span>,

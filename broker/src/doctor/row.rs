@@ -135,6 +135,8 @@ impl Ground {
                 without,
                 landlock_abi: self.landlock_abi,
                 uid: None,
+                paths: Vec::new(),
+                plugins: Vec::new(),
             },
         })
     }

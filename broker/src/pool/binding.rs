@@ -26,6 +26,7 @@ impl Binding {
     #[must_use]
     pub fn by(job: &Job) -> Binding {
         let scope = match job.terms.isolation {
+            _ if job.plugin => Scope::Once,
             Isolation::Tenant => Scope::Tenant,
             Isolation::Script => Scope::Script(job.script().id),
             Isolation::Invocation => Scope::Once,

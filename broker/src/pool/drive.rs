@@ -273,6 +273,9 @@ impl Drive {
             ToBroker::Done { invocation, nanos, outcome, .. } => {
                 let job = self.first(invocation)?;
                 let script = job.script().clone();
+                if matches!(outcome, Outcome::NeedsPlugin { .. }) {
+                    return self.needs_plugin(job);
+                }
                 let mut ending = verdict::of_outcome(invocation, &script, &outcome);
                 if ending.reason == Reason::WallTime {
                     let sentence = self.out_of_time(Some(&job), Instant::now());
@@ -313,9 +316,27 @@ impl Drive {
             ToBroker::Returned { invocation } => self.returned(invocation),
             ToBroker::Ready { .. }
             | ToBroker::NotJailed { .. }
+            | ToBroker::Output { .. }
+            | ToBroker::Exited { .. }
             | ToBroker::Probed { .. }
             | ToBroker::Compiled { .. } => Err(Violation("a message out of place")),
         }
+    }
+
+    /// The script asked for a plugin before anything of it was seen: it runs again, once, where there is one.
+    fn needs_plugin(&self, mut job: Job) -> Result<(), Violation> {
+        if job.plugin || job.id() == 0 || self.worker.setup.plugins.is_empty() {
+            return Err(Violation("a plugin that is none"));
+        }
+        self.worker.settled.set(true);
+        self.worker.served.set(self.worker.served.get() + 1);
+        job.start_over();
+        if let Some(pool) = self.pool.upgrade() {
+            pool.run_with_plugins(job);
+            pool.feed(&self.worker);
+            pool.review(&self.worker);
+        }
+        Ok(())
     }
 
     fn greeting(&mut self, message: &ToBroker<'_>) -> Result<(), Violation> {
@@ -530,6 +551,7 @@ impl Job {
             logged: 0,
             calls: 0,
             budget: None,
+            plugin: false,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Job {
     pub calls: u32,
     /// Bytes that host calls may still move, from the first on.
     pub budget: Option<Budget>,
+    /// Whether its script needs the operator's C modules.
+    pub plugin: bool,
 }
 
 /// What a job is.
@@ -91,9 +93,15 @@ impl Job {
     pub fn engine(&self) -> Engine {
         match &self.work {
             Work::Run { module: Some(_), .. } => Engine::Wasm,
+            Work::Run { .. } if self.plugin => Engine::Plugin,
             Work::Run { invocation, .. } if invocation.script.jit && self.terms.jit => Engine::LuaJit,
             _ => Engine::Lua,
         }
+    }
+
+    /// Makes it ready to run anew, as if it had not run.
+    pub fn start_over(&mut self) {
+        (self.logs, self.logged, self.calls, self.budget, self.short) = (Vec::new(), 0, 0, None, None);
     }
 
     /// The run's id; 0 for a check.
@@ -188,6 +196,7 @@ impl Ending {
             reason,
             answer: crate::invocation::Answer::None,
             error,
+            shown: false,
             limit: String::new(),
             measured: String::new(),
             logs: Vec::new(),

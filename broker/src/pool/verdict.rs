@@ -32,6 +32,12 @@ pub fn of_outcome(id: u64, script: &Script, outcome: &Outcome<'_>) -> Ending {
             let failed = Ending::failed(id, script, Reason::Denied, error);
             Ending { answer: Answer::NoFunction { methods }, ..failed }
         }
+        Outcome::NeedsPlugin { name } => {
+            let name = String::from_utf8_lossy(name);
+            let text =
+                format!("{}: there is no worker with the plugin {}", place(script), name.escape_debug());
+            Ending::failed(id, script, Reason::Internal, text)
+        }
         Outcome::Failed(failure) => of_failure(id, script, failure),
         Outcome::Command { stdout, stderr, status, trap } => {
             let failure = match trap {

@@ -185,6 +185,7 @@ impl Worker {
         // Nothing is sent ahead behind a long job, so the last one tells of all.
         let ahead = job.short.is_some()
             && job.terms.isolation != Isolation::Invocation
+            && self.engine != Engine::Plugin
             && jobs.len() < DEPTH
             && self.settled.get()
             && !self.in_host_call.get()

@@ -1,6 +1,7 @@
 //! The built-in modules by name, and the functions behind the base environment.
 
 pub mod base;
+pub mod cmd;
 pub mod io;
 pub mod json;
 pub mod nats;
@@ -14,7 +15,7 @@ use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
 pub const ALL: &[Module] =
-    &[json::MODULE, nats::MODULE, re::MODULE, scrape::MODULE, template::MODULE, yaml::MODULE];
+    &[cmd::MODULE, json::MODULE, nats::MODULE, re::MODULE, scrape::MODULE, template::MODULE, yaml::MODULE];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
 /// stands behind the last dot.

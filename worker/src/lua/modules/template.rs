@@ -63,14 +63,14 @@ fn this(args: &Args<'_>) -> Result<(), Fail> {
     }
 }
 
-fn give(ctx: &Ctx, args: &Args<'_>, template: &[u8], ret: &mut Ret) -> Result<(), Fail> {
+fn give(ctx: &mut Ctx, args: &Args<'_>, template: &[u8], ret: &mut Ret) -> Result<(), Fail> {
     let Some(data) = Data::new(args.table(3)?) else {
         ret.nil_err("arguments #1 must be a table, but got an array");
         return Ok(());
     };
     let rendered = Parsed::new(template.into())
         .map_err(Failure::Error)
-        .and_then(|parsed| render::template(parsed, &data, &ctx.scratch, ctx.memory_limit));
+        .and_then(|parsed| render::template(parsed, &data, &mut ctx.scratch, ctx.memory_limit));
     match rendered {
         Ok(text) => ret.str(text),
         Err(Failure::Error(error)) => ret.nil_err(error),

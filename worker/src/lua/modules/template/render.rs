@@ -31,7 +31,7 @@ pub(super) enum Failure {
 pub(super) fn template<'a>(
     parsed: Parsed<'a>,
     data: &Data<'a>,
-    scratch: &Scratch,
+    scratch: &mut Scratch,
     limit: usize,
 ) -> Result<Vec<u8>, Failure> {
     let mut renderer = Renderer {
@@ -71,7 +71,7 @@ type Partial<'a> = Result<Rc<Parsed<'a>>, Vec<u8>>;
 
 struct Renderer<'r, 'a> {
     data: &'r Data<'a>,
-    scratch: &'r Scratch,
+    scratch: &'r mut Scratch,
     limit: usize,
     out: Vec<u8>,
     /// A value's text before it is escaped.
@@ -218,17 +218,15 @@ impl<'a> Renderer<'_, 'a> {
 }
 
 /// The text of a partial: the file of that name, with or without a known extension; empty if there is none.
-fn read<'s>(scratch: &'s Scratch, name: &[u8]) -> Result<Cow<'s, [u8]>, Vec<u8>> {
+fn read(scratch: &mut Scratch, name: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
     for extension in [&b""[..], b".mustache", b".stache"] {
         let path = [name, extension].concat();
         if scratch.stat(&path, true).is_ok() {
-            return match scratch.read_file(&path) {
-                Ok(content) => Ok(Cow::Borrowed(content)),
-                Err(error) => Err(error.to_string().into_bytes()),
-            };
+            let content = scratch.read_file(&path).map(<[u8]>::to_vec);
+            return content.map_err(|error| error.to_string().into_bytes());
         }
     }
-    Ok(Cow::Borrowed(b""))
+    Ok(Vec::new())
 }
 
 /// A text with `indent` in front of each line that is not empty.
