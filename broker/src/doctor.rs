@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use msgscript_proto::message::Engine;
 use msgscript_proto::sandbox::Layer;
 use nix::unistd::Uid;
 
@@ -51,7 +52,8 @@ pub struct Report {
 pub async fn doctor(options: Options) -> Result<Report, SpawnError> {
     let spawner = Spawner::start()?;
     let Options { worker_binary, without, podman } = options;
-    let ground = Ground { spawner, worker_binary, landlock_abi: None, without, longest: row::GUARD };
+    let (engine, longest) = (Engine::Probe, row::GUARD);
+    let ground = Ground { spawner, engine, worker_binary, landlock_abi: None, without, longest };
     let mut report = Report { lines: machine(), held: true };
     report.lines.push(containers(podman).await);
     for layer in Layer::ALL {
