@@ -2,3 +2,4 @@
 
 pub mod embedded_nats;
 pub mod harness;
+pub mod web;
