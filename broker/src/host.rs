@@ -6,6 +6,7 @@
 mod dispatch;
 pub mod library;
 pub mod nats;
+mod sleep;
 
 use std::rc::Rc;
 
@@ -32,6 +33,11 @@ pub enum Call {
         /// Its name.
         name: String,
     },
+    /// `time.sleep`.
+    Sleep {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
 }
 
 impl Call {
@@ -44,6 +50,7 @@ impl Call {
                 payload: Bytes::copy_from_slice(payload),
             },
             HostCall::Library { name } => Call::Library { name: String::from_utf8_lossy(name).into_owned() },
+            HostCall::Sleep { millis } => Call::Sleep { millis: *millis },
         }
     }
 }
@@ -54,7 +61,7 @@ impl Call {
     pub fn size(&self) -> u64 {
         let size = match self {
             Call::NatsPublish { subject, payload } => subject.len() + payload.len(),
-            Call::Library { .. } => 0,
+            Call::Library { .. } | Call::Sleep { .. } => 0,
         };
         size as u64
     }

@@ -20,6 +20,11 @@ pub enum HostCall<'a> {
         /// The library's name.
         name: &'a [u8],
     },
+    /// `time.sleep(seconds)`: the answer comes after that time.
+    Sleep {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
 }
 
 /// What came of a request.

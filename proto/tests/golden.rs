@@ -41,6 +41,7 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
         ToBroker::HostCall { request, .. } => match request {
             HostCall::NatsPublish { .. } => "HostCall NatsPublish",
             HostCall::Library { .. } => "HostCall Library",
+            HostCall::Sleep { .. } => "HostCall Sleep",
         },
         ToBroker::Returned { .. } => "Returned",
         ToBroker::Done { outcome, .. } => match outcome {
@@ -91,6 +92,7 @@ fn from_worker_to_broker() {
             ("Log", ToBroker::Log { invocation, level: Level::Info, text: b"hi\xff" }),
             ("HostCall NatsPublish", call(HostCall::NatsPublish { subject: b"a.b", payload: b"\0" })),
             ("HostCall Library", call(HostCall::Library { name: b"web" })),
+            ("HostCall Sleep", call(HostCall::Sleep { millis: 1500 })),
             ("Returned", ToBroker::Returned { invocation }),
             ("Done Message", done(Outcome::Message(Some(b"Hello, John!")))),
             ("Done Message none", done(Outcome::Message(None))),

@@ -59,7 +59,7 @@ impl Seed {
 
     fn to_broker(&self, kind: usize) -> ToBroker<'_> {
         let (invocation, call) = (self.other, self.small());
-        match kind % 9 {
+        match kind % 10 {
             0 => {
                 let report = Report { landlock_abi: self.bytes.len() as u8, layers: self.layers() };
                 ToBroker::Ready { version: self.small(), report }
@@ -80,6 +80,9 @@ impl Seed {
             7 => {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
+            }
+            8 => {
+                ToBroker::HostCall { invocation, call, request: HostCall::Sleep { millis: self.number } }
             }
             _ => ToBroker::Probed { result: self.other.cast_signed() },
         }
@@ -147,7 +150,7 @@ fn send(encode: impl FnOnce(&mut Vec<u8>), arrived: impl FnOnce(&[u8], usize)) {
 
 proptest! {
     #[test]
-    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..9) {
+    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..10) {
         let message = seed.to_broker(kind);
         send(
             |buffer| codec::encode(&message, buffer).unwrap(),
@@ -181,7 +184,7 @@ proptest! {
     #[test]
     fn damaged_messages_are_survived(
         seed in seed(),
-        kind in 0_usize..9,
+        kind in 0_usize..10,
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {

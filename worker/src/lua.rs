@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Invoke, Level, Part};
 
+use jiff::tz::TimeZone;
 use modules::io::Streams;
 use modules::re::Patterns;
 use scratch::Scratch;
@@ -49,6 +50,8 @@ pub struct Ctx {
     pub memory_limit: usize,
     /// The bytes of a result that was last refused as too large.
     pub refused_memory: Option<u64>,
+    /// The server's time zone, read before the jail closed.
+    pub local_zone: TimeZone,
     /// The way out.
     pub outside: Box<dyn Outside>,
     /// What was logged.
@@ -57,7 +60,7 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// A context whose way out is this.
+    /// A context whose way out is this. Reads the server's time zone, so it must be made before the jail closes.
     #[must_use]
     pub fn new(outside: Box<dyn Outside>) -> Ctx {
         Ctx {
@@ -67,6 +70,7 @@ impl Ctx {
             patterns: Patterns::default(),
             memory_limit: DEFAULT_MEMORY,
             refused_memory: None,
+            local_zone: modules::time::zone::system(),
             outside,
             #[cfg(test)]
             log_sink: Vec::new(),

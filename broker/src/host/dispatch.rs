@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Answer, Budget, Call, Caller, Powers, library, nats};
+use super::{Answer, Budget, Call, Caller, Powers, library, nats, sleep};
 use crate::app::Core;
 use crate::telemetry;
 
@@ -15,6 +15,7 @@ impl Powers for Core {
             let policy = self.policy(&caller.invocation.script.tenant);
             let answer = match call {
                 Call::Library { name } => library::answer(&self.catalog.current(), &policy.tenant, &name),
+                Call::Sleep { millis } => sleep::sleep(&caller, millis).await,
                 Call::NatsPublish { subject, payload } => {
                     nats::publish(self.door(), &policy, &caller, subject, payload).await
                 }

@@ -1,16 +1,46 @@
 //! The built-in modules by name, and the functions behind the base environment.
 
 pub mod base;
+pub mod crypto;
+pub mod filepath;
+pub mod hello;
+pub mod inspect;
 pub mod io;
+pub mod ioutil;
 pub mod json;
+pub mod lfs;
+pub mod log;
+pub mod loglevel;
 pub mod nats;
 pub mod os;
 pub mod re;
+pub mod runtime;
+pub mod storage;
+pub mod strings;
+pub mod tac;
+pub mod time;
 
 use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
-pub const ALL: &[Module] = &[json::MODULE, nats::MODULE, re::MODULE];
+pub const ALL: &[Module] = &[
+    crypto::MODULE,
+    filepath::MODULE,
+    hello::MODULE,
+    inspect::MODULE,
+    ioutil::MODULE,
+    json::MODULE,
+    lfs::MODULE,
+    log::MODULE,
+    loglevel::MODULE,
+    nats::MODULE,
+    re::MODULE,
+    runtime::MODULE,
+    storage::MODULE,
+    strings::MODULE,
+    tac::MODULE,
+    time::MODULE,
+];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
 /// stands behind the last dot.
