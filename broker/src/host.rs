@@ -11,6 +11,7 @@ pub mod http;
 pub mod library;
 pub mod nats;
 pub mod net;
+mod sleep;
 pub mod tcp;
 
 use std::rc::Rc;
@@ -64,6 +65,11 @@ pub enum Call {
     Http(Vec<http::Request>),
     /// An act of `tcp`.
     Tcp(tcp::Act),
+    /// `time.sleep`.
+    Sleep {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
 }
 
 impl Call {
@@ -91,6 +97,7 @@ impl Call {
             },
             HostCall::Http(requests) => Call::Http(requests.iter().map(http::Request::from_wire).collect()),
             HostCall::Tcp(call) => Call::Tcp(tcp::Act::from_wire(call)),
+            HostCall::Sleep { millis } => Call::Sleep { millis: *millis },
         }
     }
 }
@@ -103,7 +110,7 @@ impl Call {
             Call::NatsPublish { subject, payload } | Call::NatsRequest { subject, payload, .. } => {
                 subject.len() + payload.len()
             }
-            Call::Library { .. } | Call::Folders => 0,
+            Call::Library { .. } | Call::Folders | Call::Sleep { .. } => 0,
             Call::Env { name } => name.len(),
             Call::File(operation) => operation.size(),
             Call::Command(command) => command.line.len() + command.input.len(),

@@ -20,8 +20,8 @@ pub struct Module {
     pub name: &'static str,
     /// Its host functions.
     pub functions: &'static [(&'static str, HostFn)],
-    /// Lua source that is called with the table of host functions and returns the module (`None`: the
-    /// table is the module). It runs at the first `require` of each invocation, so keep it short.
+    /// Lua source that is called with the table of host functions and the prelude's table `host`, and
+    /// returns the module (`None`: the table is the module). It runs at the first `require` of each invocation, so keep it short.
     pub lua: Option<&'static str>,
 }
 

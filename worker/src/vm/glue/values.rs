@@ -276,3 +276,6 @@ unsafe fn push_metatable(state: *mut lua_State, kind: Kind) {
 
 /// Where the registry keeps the table `host.kinds`.
 pub(super) const KINDS: c_int = 1000;
+
+/// Where the registry keeps the table `host`.
+pub(super) const HOST: c_int = 1001;
