@@ -81,9 +81,7 @@ impl Seed {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
             }
-            8 => {
-                ToBroker::HostCall { invocation, call, request: HostCall::Sleep { millis: self.number } }
-            }
+            8 => ToBroker::HostCall { invocation, call, request: HostCall::Sleep { millis: self.number } },
             _ => ToBroker::Probed { result: self.other.cast_signed() },
         }
     }

@@ -3,5 +3,4 @@
 use super::super::value::Module;
 
 /// The module.
-pub const MODULE: Module =
-    Module { name: "inspect", functions: &[], lua: Some(include_str!("inspect.lua")) };
+pub const MODULE: Module = Module { name: "inspect", functions: &[], lua: Some(include_str!("inspect.lua")) };

@@ -19,7 +19,9 @@ fn paths_are_taken_apart() {
     for (path, expected) in [("", "."), ("/", "/"), ("a/b", "b"), ("a/b//", "b"), ("///", "/"), ("x", "x")] {
         assert_eq!(one(basename, &[path]), expected, "{path}");
     }
-    for (path, expected) in [("", "."), ("x", "."), ("/x", "/"), ("a/b/", "a/b"), ("a//b", "a"), ("/a/b", "/a")] {
+    for (path, expected) in
+        [("", "."), ("x", "."), ("/x", "/"), ("a/b/", "a/b"), ("a//b", "a"), ("/a/b", "/a")]
+    {
         assert_eq!(one(dir, &[path]), expected, "{path}");
     }
     for (path, expected) in [(".bashrc", ".bashrc"), ("a.tar.gz", ".gz"), ("a.b/c", ""), ("", "")] {

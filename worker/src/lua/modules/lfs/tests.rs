@@ -110,7 +110,9 @@ fn touch_sets_times_and_creates_nothing() {
 
 #[test]
 fn locks_are_not_implemented() {
-    for (name, function) in FUNCTIONS.iter().filter(|(name, _)| name.contains("lock") || name.contains("setmode")) {
+    for (name, function) in
+        FUNCTIONS.iter().filter(|(name, _)| name.contains("lock") || name.contains("setmode"))
+    {
         assert_eq!(message(call(*function, &mut ctx(), &[])), "unimplemented function", "{name}");
     }
 }

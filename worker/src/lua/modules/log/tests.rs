@@ -16,7 +16,8 @@ fn lines_go_to_the_log_at_their_level() {
 #[test]
 fn stamps_follow_the_layout() {
     let mut ctx = Ctx::default();
-    let stamp = text(&call(stamp, &mut ctx, &["2006/01/02 15:04:05.000000 Z07".into(), true.into()]).unwrap());
+    let stamp =
+        text(&call(stamp, &mut ctx, &["2006/01/02 15:04:05.000000 Z07".into(), true.into()]).unwrap());
     assert_eq!(stamp.len(), "2006/01/02 15:04:05.000000 Z".len());
     assert!(stamp.starts_with("20") && stamp.ends_with(" Z"));
 }

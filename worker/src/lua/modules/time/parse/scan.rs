@@ -104,7 +104,8 @@ impl<'a> Scan<'a> {
         let all = || self.0[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let count = digits.unwrap_or_else(all);
         let text = &self.take(count.checked_add(1).ok_or(Wrong::Bad)?)?[1..];
-        let digit = |byte: &u8| if byte.is_ascii_digit() { Ok(u32::from(byte - b'0')) } else { Err(Wrong::Bad) };
+        let digit =
+            |byte: &u8| if byte.is_ascii_digit() { Ok(u32::from(byte - b'0')) } else { Err(Wrong::Bad) };
         let mut nanos = 0;
         for at in 0..9 {
             nanos = nanos * 10 + text.get(at).map_or(Ok(0), digit)?;
@@ -160,9 +161,9 @@ fn without_spaces(text: &[u8]) -> &[u8] {
 fn signed_offset(text: &[u8]) -> usize {
     let Some((b'+' | b'-', rest)) = text.split_first() else { return 0 };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let hours = rest[..digits].iter().fold(0_u32, |hours, digit| {
-        hours.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
-    });
+    let hours = rest[..digits]
+        .iter()
+        .fold(0_u32, |hours, digit| hours.saturating_mul(10).saturating_add(u32::from(digit - b'0')));
     if digits == 0 || hours > 23 { 0 } else { 1 + digits }
 }
 
