@@ -23,10 +23,10 @@ pub fn format(moment: &Moment<'_>, layout: &[u8]) -> Vec<u8> {
     let civil = Civil::of(moment.seconds.saturating_add(i64::from(moment.offset)));
     let mut out = Vec::with_capacity(layout.len() + 16);
     let mut rest = layout;
-    while let (before, Some((part, _)), after) = layout::next(rest) {
-        out.extend_from_slice(before);
-        append(part, moment, &civil, &mut out);
-        rest = after;
+    while let Some(next) = layout::next(rest) {
+        out.extend_from_slice(next.before);
+        append(next.part, moment, &civil, &mut out);
+        rest = next.after;
     }
     out.extend_from_slice(rest);
     out
@@ -35,7 +35,7 @@ pub fn format(moment: &Moment<'_>, layout: &[u8]) -> Vec<u8> {
 fn append(part: Part, moment: &Moment<'_>, civil: &Civil, out: &mut Vec<u8>) {
     let month = MONTHS[usize::from(civil.month) - 1];
     let weekday = DAYS[usize::from(civil.weekday)];
-    let hour12 = if civil.hour % 12 == 0 { 12 } else { civil.hour % 12 };
+    let hour12 = (civil.hour + 11) % 12 + 1;
     let noon = civil.hour >= 12;
     let mut number = |value: i64, width: usize| pad(value, width, out);
     match part {

@@ -86,17 +86,29 @@ const OFFSETS: [(&[u8], OffsetForm); 5] = [
     (b"07", OffsetForm::Hours),
 ];
 
-/// The first part of a layout: what is before it, itself with its text, and what follows. Without a part
-/// everything is before it.
+/// The first part of a layout.
+#[derive(Debug, Clone, Copy)]
+pub struct Next<'a> {
+    /// What is before it and stands for itself.
+    pub before: &'a [u8],
+    /// The part.
+    pub part: Part,
+    /// Its text.
+    pub text: &'a [u8],
+    /// What follows it.
+    pub after: &'a [u8],
+}
+
+/// The first part of a layout; `None` if all of it stands for itself.
 #[must_use]
-pub fn next(layout: &[u8]) -> (&[u8], Option<(Part, &[u8])>, &[u8]) {
-    for at in 0..layout.len() {
-        if let Some((skip, part, length)) = part_at(&layout[at..]) {
-            let from = at + skip;
-            return (&layout[..from], Some((part, &layout[from..from + length])), &layout[from + length..]);
-        }
-    }
-    (layout, None, b"")
+pub fn next(layout: &[u8]) -> Option<Next<'_>> {
+    let (from, part, length) = (0..layout.len()).find_map(|at| {
+        let (skip, part, length) = part_at(&layout[at..])?;
+        Some((at + skip, part, length))
+    })?;
+    let (before, rest) = layout.split_at(from);
+    let (text, after) = rest.split_at(length);
+    Some(Next { before, part, text, after })
 }
 
 /// The part that a text begins with, behind `skip` bytes that stand for themselves, and its length.

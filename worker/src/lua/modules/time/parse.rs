@@ -65,21 +65,22 @@ pub fn parse(layout: &[u8], value: &[u8]) -> Result<Parsed, String> {
         let (value, layout, rest, part) = (quote(value), quote(layout), quote(rest), quote(part));
         format!("parsing time {value} as {layout}: cannot parse {rest} as {part}")
     };
-    loop {
-        let (before, part, after) = layout::next(ahead);
-        if !scan.skip(before) {
-            return Err(cannot(scan.0, before));
+    while let Some(next) = layout::next(ahead) {
+        if !scan.skip(next.before) {
+            return Err(cannot(scan.0, next.before));
         }
-        let Some((part, text)) = part else { break };
         let hold = scan.0;
-        match fields.read(part, after, &mut scan) {
+        match fields.read(next.part, next.after, &mut scan) {
             Ok(()) => {}
-            Err(Wrong::Bad) => return Err(cannot(hold, text)),
+            Err(Wrong::Bad) => return Err(cannot(hold, next.text)),
             Err(Wrong::Range(what)) => {
                 return Err(format!("parsing time {}: {what} out of range", quote(value)));
             }
         }
-        ahead = after;
+        ahead = next.after;
+    }
+    if !scan.skip(ahead) {
+        return Err(cannot(scan.0, ahead));
     }
     if !scan.0.is_empty() {
         return Err(format!("parsing time {}: extra text: {}", quote(value), quote(scan.0)));
@@ -142,8 +143,8 @@ impl Fields {
             Part::Second | Part::ZeroSecond => {
                 self.second = within(scan.number(part == Part::ZeroSecond)?, 0, 59, "second")?;
                 // A fraction that the layout does not have is read all the same.
-                let next = layout::next(after).1;
-                let wanted = matches!(next, Some((Part::FractionZero(..) | Part::FractionNine(..), _)));
+                let next = layout::next(after).map(|next| next.part);
+                let wanted = matches!(next, Some(Part::FractionZero(..) | Part::FractionNine(..)));
                 if !wanted && scan.has_fraction() {
                     self.nanos = scan.fraction(None)?;
                 }

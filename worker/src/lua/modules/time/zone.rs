@@ -2,7 +2,7 @@
 //!
 //! Must never open a file: [`system`] alone does, and belongs before the jail.
 
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
 
 /// How many changes of a zone's clock are looked at in each direction for an abbreviation.
@@ -22,7 +22,7 @@ pub fn named(name: &[u8], local: &TimeZone) -> Option<TimeZone> {
         b"" | b"UTC" => Some(TimeZone::UTC),
         b"Local" => Some(local.clone()),
         _ => {
-            let zone = TimeZone::get(std::str::from_utf8(name).ok()?).ok()?;
+            let zone = TimeZoneDatabase::bundled().get(std::str::from_utf8(name).ok()?).ok()?;
             // Names are paths to Go, so their case matters.
             zone.iana_name().is_some_and(|known| known.as_bytes() == name).then_some(zone)
         }
@@ -48,27 +48,14 @@ pub fn instant(zone: &TimeZone, shown: i64) -> i64 {
 #[must_use]
 pub fn abbreviated(zone: &TimeZone, name: &[u8], shown: i64) -> Option<i64> {
     let near = timestamp(shown);
-    let before = zone.preceding(near).take(CHANGES);
-    let after = zone.following(near).take(CHANGES);
-    let mut any = None;
-    let mut known = vec![];
-    for (name, offset) in before
-        .chain(after)
-        .map(|change| (change.abbreviation().to_owned(), change.offset()))
-        .chain(std::iter::once((at(zone, shown).1, zone.to_offset_info(near).offset())))
-    {
-        known.push((name, i64::from(offset.seconds())));
-    }
-    for (known, offset) in known {
-        if known.as_bytes() != name {
-            continue;
-        }
-        if at(zone, shown.saturating_sub(offset)).1.as_bytes() == name {
-            return Some(offset);
-        }
-        any = any.or(Some(offset));
-    }
-    any
+    let now = zone.to_offset_info(near);
+    let mut known = vec![(now.abbreviation().to_owned(), now.offset())];
+    let changes = zone.preceding(near).take(CHANGES).chain(zone.following(near).take(CHANGES));
+    known.extend(changes.map(|change| (change.abbreviation().to_owned(), change.offset())));
+    known.retain(|(known, _)| known.as_bytes() == name);
+    let offsets = || known.iter().map(|(_, offset)| i64::from(offset.seconds()));
+    let in_force = |offset: &i64| at(zone, shown.saturating_sub(*offset)).1.as_bytes() == name;
+    offsets().find(in_force).or_else(|| offsets().next())
 }
 
 fn offset(zone: &TimeZone, seconds: i64) -> i64 {
