@@ -14,13 +14,15 @@ pub mod invocation;
 pub mod catalog;
 pub mod route;
 
-// 3 may: admission, and each host call.
+// 3 may: who comes in, admission, and each host call.
+pub mod access;
 pub mod policy;
 
 // 4 when, 5 who: the queue and the workers.
 pub mod schedule;
 pub mod pool;
 pub mod podman;
+pub mod wasm;
 
 // 6 powers: what scripts ask for.
 pub mod host;

@@ -13,9 +13,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::catalog::{Executor, Script};
+use crate::access::HttpAccess;
+use crate::catalog::Script;
 use crate::config::Config;
 use crate::config::tenant::TenantLimits;
+use crate::config::value::Isolation;
 use crate::invocation::{DEFAULT_TENANT, Message, Reason, Tenant};
 use crate::units::print_size;
 use grants::Grants;
@@ -68,6 +70,12 @@ pub struct Policy {
     pub grants: Grants,
     /// What its scripts may use.
     pub limits: TenantLimits,
+    /// What one worker may serve.
+    pub isolation: Isolation,
+    /// Whether its scripts may ask for LuaJIT's compiler.
+    pub jit: bool,
+    /// Who may call its functions over HTTP.
+    pub http: Rc<HttpAccess>,
 }
 
 impl Policy {
@@ -92,23 +100,44 @@ pub struct Policies {
     by_tenant: HashMap<Tenant, Rc<Policy>>,
     /// For a tenant that is no longer configured: its last runs may do nothing.
     nothing: Rc<Policy>,
+    open: bool,
 }
 
 impl Policies {
     /// The policies that a configuration says.
     #[must_use]
     pub fn new(config: &Config) -> Policies {
-        let default_limits = TenantLimits::of_broker(&config.limits, config.queue);
-        let policy = |tenant: &str, grants, limits| Rc::new(Policy { tenant: tenant.into(), grants, limits });
-        let nothing = policy("", Grants::default(), default_limits.clone());
-        let default = policy(DEFAULT_TENANT, Grants::of_default(&config.allow), default_limits);
-        let named = config
-            .tables
-            .tenants
-            .iter()
-            .map(|tenant| policy(&tenant.name, Grants::of_named(&tenant.grants), tenant.limits.clone()));
+        let own = |tenant: &str, grants| Policy {
+            tenant: tenant.into(),
+            grants,
+            limits: TenantLimits::of_broker(&config.limits, config.queue),
+            isolation: Isolation::Tenant,
+            jit: true,
+            http: Rc::default(),
+        };
+        let nothing = Rc::new(own("", Grants::default()));
+        let default = Rc::new(own(DEFAULT_TENANT, Grants::of_default(&config.allow)));
+        let named = config.tables.tenants.iter().map(|tenant| {
+            Rc::new(Policy {
+                tenant: tenant.name.as_str().into(),
+                grants: Grants::of_named(&tenant.grants),
+                limits: tenant.limits.clone(),
+                isolation: tenant.isolation,
+                jit: tenant.jit,
+                http: Rc::new(tenant.http.clone()),
+            })
+        });
         let all = std::iter::once(default).chain(named);
-        Policies { by_tenant: all.map(|policy| (policy.tenant.clone(), policy)).collect(), nothing }
+        let by_tenant: HashMap<Tenant, Rc<Policy>> =
+            all.map(|policy| (policy.tenant.clone(), policy)).collect();
+        let open = by_tenant.values().all(|policy| policy.http.is_open());
+        Policies { by_tenant, nothing, open }
+    }
+
+    /// Whether anyone may call every tenant's functions over HTTP.
+    #[must_use]
+    pub fn are_open(&self) -> bool {
+        self.open
     }
 
     /// A tenant's policy; one that allows nothing if there is no such tenant.
@@ -137,22 +166,14 @@ impl Refusal {
     }
 }
 
-/// Whether a message may run a script: the script must be sound, its executor there, the payload no larger
-/// than allowed.
+/// Whether a message may run a script: the script must be sound, the payload no larger than
+/// allowed.
 ///
 /// # Errors
 /// The refusal.
 pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), Refusal> {
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
-    }
-    if script.executor == Executor::Wasm {
-        let text = format!(
-            "{}: this version runs no scripts of the executor {}",
-            script.name,
-            script.executor.name()
-        );
-        return Err(Refusal::new(Reason::Internal, text));
     }
     let (size, limit) = (message.payload.len() as u64, policy.limits.run.payload);
     if size > limit {

@@ -4,15 +4,19 @@
 //! at once. Jobs wait in a bounded queue. A job that had started when its worker died ends with it and is
 //! never run twice; those handed ahead that had not started go to another worker.
 
+pub mod binding;
 pub mod drive;
 pub mod job;
+pub mod solo;
 pub mod spawn;
+pub mod terms;
 pub mod verdict;
 pub mod verify;
 pub mod worker;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +25,14 @@ use msgscript_proto::message::{Engine, Limits};
 use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Script;
+use crate::config::value::Isolation;
 use crate::host::Powers;
-use crate::invocation::{Ending, Invocation, Reason};
-use crate::schedule::{Cost, Queue, choose};
+use crate::invocation::{Ending, Invocation, Reason, Tenant};
+use crate::schedule::{Bucket, Cost, Queue, choose};
+use crate::wasm::Module;
 use job::{Job, Work};
 use spawn::{SpawnPlan, Spawner};
+use terms::Terms;
 use worker::Worker;
 
 /// How long a script may take to compile.
@@ -37,8 +44,20 @@ const MOST_SERVED: u64 = 100_000;
 /// Age after which an idle worker is replaced.
 const MOST_AGE: Duration = Duration::from_secs(15 * 60);
 
+/// Workers that are kept bound to modules, or as many as there are workers otherwise if that is more.
+const WASM_WORKERS: usize = 8;
+
 /// How often the queue is looked through for jobs whose deadline has come.
 const SWEEP: Duration = Duration::from_millis(25);
+
+/// Fresh workers that a tenant may take: a second, and at once.
+const FRESH: (f64, f64) = (50.0, 100.0);
+
+/// The same where each run has a worker to itself.
+const FRESH_ONCE: (f64, f64) = (2000.0, 500.0);
+
+/// Workers beyond the configured number, or as many as that if it is more.
+const MOST_EXTRA: usize = 8;
 
 /// How many scripts' costs are remembered.
 const MOST_COSTS: usize = 65_536;
@@ -55,6 +74,8 @@ pub struct Settings {
     pub queue: usize,
     /// How to start a worker.
     pub plan: SpawnPlan,
+    /// The program of workers for WebAssembly, if there is one.
+    pub wasm: Option<PathBuf>,
 }
 
 /// The pool.
@@ -71,14 +92,22 @@ pub struct Pool {
 }
 
 struct State {
+    /// How many serve, of those that are not bound to a module; and how many of one module at most.
+    places: usize,
+    /// Whether there are scripts that need workers for WebAssembly.
+    wasm: bool,
     workers: Vec<Rc<Worker>>,
     spares: Vec<Rc<Worker>>,
     /// Workers on their way, by engine.
     starting: HashMap<Engine, usize>,
     queue: Queue<Job>,
     costs: HashMap<u64, Cost>,
-    /// An engine that jobs wait for and no worker has.
-    lacking: Option<Engine>,
+    /// Workers beyond the configured number: for tenants that would wait for others' long runs.
+    extra: usize,
+    /// Whether runs have workers to themselves: then more spares are kept.
+    once: bool,
+    /// How often tenants may take a fresh worker.
+    fresh: HashMap<Tenant, Bucket>,
     pause: Duration,
     fault: Option<String>,
     closed: bool,
@@ -110,12 +139,16 @@ impl Pool {
     /// When no thread can be had to start them from.
     pub fn start(settings: Settings) -> Result<Rc<Pool>, spawn::SpawnError> {
         let state = State {
+            places: settings.workers,
+            wasm: false,
             workers: Vec::new(),
             spares: Vec::new(),
             starting: HashMap::new(),
             queue: Queue::new(settings.queue),
             costs: HashMap::new(),
-            lacking: None,
+            extra: 0,
+            once: false,
+            fresh: HashMap::new(),
             pause: RETRY.0,
             fault: None,
             closed: false,
@@ -171,11 +204,17 @@ impl Pool {
         }
     }
 
-    /// Runs a script; ends with it. Dropping the receiver does not stop the run.
-    pub fn run(self: &Rc<Self>, invocation: Rc<Invocation>, limits: Limits) -> oneshot::Receiver<Ending> {
+    /// Runs a script, or this module for it; ends with it. Dropping the receiver does not stop the run.
+    pub fn run(
+        self: &Rc<Self>,
+        invocation: Rc<Invocation>,
+        module: Option<Rc<Module>>,
+        limits: Limits,
+        terms: Terms,
+    ) -> oneshot::Receiver<Ending> {
         let (reply, ending) = oneshot::channel();
         let deadline = invocation.deadline;
-        self.submit(Job::new(Work::Run { invocation, reply }, limits, deadline));
+        self.submit(Job::new(Work::Run { invocation, module, reply }, limits, terms, deadline));
         ending
     }
 
@@ -183,9 +222,14 @@ impl Pool {
     ///
     /// # Errors
     /// The compiler's message with the author's places, or why it could not be asked.
-    pub async fn check(self: &Rc<Self>, script: Rc<Script>, limits: Limits) -> Result<(), String> {
+    pub async fn check(
+        self: &Rc<Self>,
+        script: Rc<Script>,
+        limits: Limits,
+        terms: Terms,
+    ) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::new(Work::Check { script, reply }, limits, Instant::now() + CHECK_TIME));
+        self.submit(Job::new(Work::Check { script, reply }, limits, terms, Instant::now() + CHECK_TIME));
         answer.await.unwrap_or_else(|_| Err("the worker that compiled it was lost".to_owned()))
     }
 
@@ -202,30 +246,38 @@ impl Pool {
         }
         let mean = state.costs.get(&job.script().id).and_then(Cost::short);
         job.short = mean.filter(|_| job.is_small());
-        if state.queue.is_empty() {
+        let wasm = job.engine() == Engine::Wasm;
+        state.wasm |= wasm;
+        state.once |= job.terms.isolation == Isolation::Invocation;
+        if !state.queue.has(job.tenant()) {
             match state.hand(job) {
-                Ok(()) => return,
+                Ok(()) => {
+                    drop(state);
+                    return if wasm {
+                        self.fill_wasm()
+                    };
+                }
                 Err(back) => job = back,
             }
         }
-        let lacking = !state.workers.iter().any(|worker| worker.fits(&job));
-        let (engine, capacity) = (job.engine(), state.queue.capacity());
+        let tenant = job.tenant().clone();
         // Checks are the broker's own and bounded where they are made: a full queue must not reject a script.
         let full = match &job.work {
-            Work::Run { .. } => state.queue.push(job),
+            Work::Run { .. } => state.queue.push(&tenant, job.terms.queue, job),
             Work::Check { .. } => {
-                state.queue.put_back(job);
+                state.queue.put_back(&tenant, job);
                 Ok(())
             }
         };
-        state.lacking = state.lacking.or(lacking.then_some(engine));
         drop(state);
-        if let Err(job) = full {
+        if let Err((job, limit)) = full {
             let error = "too many messages are waiting for a worker".to_owned();
-            return job.fail(Reason::Overloaded, error, capacity.to_string(), capacity.to_string());
+            return job.fail(Reason::Overloaded, error, limit.to_string(), limit.to_string());
         }
-        if lacking {
-            self.make_room_for(engine);
+        if wasm {
+            self.fill_wasm();
+        } else {
+            self.rehome();
         }
         self.waiting.notify_one();
     }
@@ -248,31 +300,43 @@ impl Pool {
                 if empty {
                     break;
                 }
+                // A tenant that had taken too many fresh workers may have another by now.
+                pool.feed_idle();
+                pool.rehome();
             }
         }
     }
 
     /// Gives a worker as many waiting jobs as it may take.
     fn feed(self: &Rc<Self>, worker: &Worker) {
-        let mut state = self.state.borrow_mut();
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
         let now = Instant::now();
         loop {
             let next = state.queue.take(|job| {
-                job.is_wanted() && job.deadline > now && worker.fits(job) && {
-                    let view = worker.view(job);
-                    view.in_flight == 0 || view.ahead
-                }
+                job.is_wanted()
+                    && job.deadline > now
+                    && worker.fits(job)
+                    && { worker.is_bound() || may_bind(&state.workers, job, state.places) }
+                    && {
+                        let view = worker.view(job);
+                        let idle = view.in_flight == 0;
+                        (idle || view.ahead)
+                            && (!idle || may_run_more(&state.workers, job))
+                            && (!worker.is_fresh() || may_take_fresh(&mut state.fresh, job, now))
+                    }
             });
             let Some(job) = next else { break };
             if let Err((job, error)) = worker.hand(job) {
-                drop(state);
+                drop(guard);
                 return drive::unsendable(worker, job, &error);
             }
         }
         if worker.jobs.borrow().is_empty() {
             worker.idle_since.set(now);
         }
-        drop(state);
+        drop(guard);
+        self.fill_wasm();
         self.changed.notify_waiters();
     }
 
@@ -281,18 +345,36 @@ impl Pool {
         if jobs.is_empty() {
             return;
         }
-        let workers = {
+        {
             let mut state = self.state.borrow_mut();
             for mut job in jobs.into_iter().rev() {
                 job.short = None;
-                state.queue.put_back(job);
+                let tenant = job.tenant().clone();
+                state.queue.put_back(&tenant, job);
             }
-            state.workers.clone()
-        };
+        }
         self.waiting.notify_one();
-        for worker in workers.iter().filter(|worker| worker.ready.get() && worker.jobs.borrow().is_empty()) {
+        self.feed_idle();
+        self.rehome();
+    }
+
+    /// Gives idle workers what waits for them.
+    fn feed_idle(self: &Rc<Self>) {
+        let workers = self.state.borrow().workers.clone();
+        for worker in workers.iter().filter(|worker| worker.ready.get() && worker.is_idle()) {
             self.feed(worker);
         }
+    }
+
+    /// Charges a tenant for what its worker has used, if another tenant waits.
+    fn charge(&self, worker: &Worker, tenant: &Tenant) {
+        let mut state = self.state.borrow_mut();
+        if state.queue.is_empty() || (!state.queue.is_contended() && state.queue.has(tenant)) {
+            return;
+        }
+        let used = worker.cpu_time();
+        let since = used.saturating_sub(worker.charged.replace(used));
+        state.queue.charge(tenant, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// A run took that long.
@@ -309,9 +391,12 @@ impl Pool {
     /// Starts workers until there are enough, and a spare.
     fn fill(self: &Rc<Self>) {
         let state = self.state.borrow();
-        let starting: usize = state.starting.values().sum();
-        let have = state.workers.len() + state.spares.len() + starting;
-        let wanted = self.settings.workers + 1;
+        let starting = state.starting.iter().filter(|(engine, _)| **engine != Engine::Wasm);
+        let have =
+            state.unbound().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
+        // Where each run has a worker to itself, the next ones must stand ready.
+        let spares = if state.once { self.settings.workers.max(4) } else { 1 };
+        let wanted = self.settings.workers + state.extra + spares;
         let closed = state.closed;
         drop(state);
         if !closed {
@@ -321,36 +406,81 @@ impl Pool {
         }
     }
 
-    /// Replaces an idle worker that does not fit by one with this engine, if none is on its way: by a spare
-    /// if there is such a one, else by a new one.
-    fn make_room_for(self: &Rc<Self>, engine: Engine) {
-        let (retired, spare) = {
+    /// Finds workers for jobs that have none: an idle one that serves nobody who waits gives way, the one
+    /// that has been idle the longest; when all are busy with others' runs, a tenant that has none gets one
+    /// beyond the configured number. If neither can be, the next worker to become idle is asked.
+    fn rehome(self: &Rc<Self>) {
+        loop {
+            let (retired, engine, spare) = {
+                let mut state = self.state.borrow_mut();
+                let Some(move_) = state.next_move(self.settings.workers) else { return };
+                let Move { victim, engine } = move_;
+                let retired = match victim {
+                    Some(at) => Some(state.workers.swap_remove(at)),
+                    None => {
+                        state.extra += 1;
+                        None
+                    }
+                };
+                let spare = state.spares.iter().position(|spare| spare.engine == engine);
+                let spare = spare.map(|at| state.spares.swap_remove(at));
+                state.workers.extend(spare.clone());
+                (retired, engine, spare)
+            };
+            if let Some(retired) = retired {
+                drive::retire(&retired);
+            }
+            match spare {
+                Some(spare) => {
+                    self.feed(&spare);
+                    self.fill();
+                }
+                None => {
+                    self.spawn(engine);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// There are scripts that need workers for WebAssembly: has one ready.
+    pub fn expect_wasm(self: &Rc<Self>) {
+        self.state.borrow_mut().wasm = true;
+        self.fill_wasm();
+    }
+
+    /// Keeps one worker for WebAssembly ready that is bound to no module yet. These have places of their own,
+    /// since each serves one module for all its life; the one that has been idle the longest gives way.
+    fn fill_wasm(self: &Rc<Self>) {
+        let retired = {
             let mut state = self.state.borrow_mut();
-            if state.starting.get(&engine).is_some_and(|count| *count > 0) {
+            let ready = state.workers.iter().any(|worker| !worker.is_bound());
+            let starting = state.starting.get(&Engine::Wasm).is_some_and(|count| *count > 0);
+            if !state.wasm || state.closed || ready || starting || self.settings.wasm.is_none() {
                 return;
             }
-            // The one that has been idle the longest gives way. If all are busy, the job waits, and the
-            // next to become idle is asked.
-            let idle = state.workers.iter().enumerate().filter(|(_, worker)| {
-                worker.engine != engine && worker.ready.get() && worker.jobs.borrow().is_empty()
-            });
-            let Some((at, _)) = idle.min_by_key(|(_, worker)| worker.idle_since.get()) else { return };
-            let retired = state.workers.swap_remove(at);
-            let spare = state.spares.iter().position(|spare| spare.engine == engine);
-            let spare = spare.map(|at| state.spares.swap_remove(at));
-            state.workers.extend(spare.clone());
-            (retired, spare)
+            let own = state.workers.iter().enumerate().filter(|(_, worker)| worker.engine == Engine::Wasm);
+            if own.clone().count() <= WASM_WORKERS.max(self.settings.workers) {
+                None
+            } else {
+                let idle = own.filter(|(_, worker)| worker.jobs.borrow().is_empty());
+                let longest = idle.min_by_key(|(_, worker)| worker.idle_since.get()).map(|(at, _)| at);
+                let Some(at) = longest else { return };
+                Some(state.workers.swap_remove(at))
+            }
         };
-        drive::retire(&retired);
-        match spare {
-            Some(spare) => self.feed(&spare),
-            None => self.spawn(engine),
+        if let Some(retired) = retired {
+            drive::retire(&retired);
         }
+        self.spawn(Engine::Wasm);
     }
 
     fn spawn(self: &Rc<Self>, engine: Engine) {
         *self.state.borrow_mut().starting.entry(engine).or_default() += 1;
         let mut plan = self.settings.plan.clone();
+        if engine == Engine::Wasm {
+            plan.worker_binary = self.settings.wasm.clone().unwrap_or(plan.worker_binary);
+        }
         plan.setup.engine = engine;
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
     }
@@ -368,7 +498,7 @@ impl Pool {
         state.started(worker.engine);
         state.pause = RETRY.0;
         worker.ready.set(true);
-        if state.taken() < self.settings.workers {
+        if worker.engine == Engine::Wasm || state.taken() < self.settings.workers + state.extra {
             state.workers.push(worker.clone());
             drop(state);
             self.feed(worker);
@@ -383,20 +513,26 @@ impl Pool {
     /// A worker could not be started, or not be trusted: another try, later each time.
     fn not_joined(self: &Rc<Self>, engine: Engine, error: String) {
         tracing::error!(%error, "worker did not start");
-        let pause = {
+        let (pause, hopeless) = {
             let mut state = self.state.borrow_mut();
             state.started(engine);
-            state.fault = Some(error);
+            state.fault = Some(error.clone());
             let pause = state.pause;
             state.pause = (pause * 2).min(RETRY.1);
-            pause
+            let none = state.workers.iter().all(|worker| worker.engine != engine);
+            let waits = |job: &Job| none && engine == Engine::Wasm && job.engine() == engine;
+            (pause, state.queue.take_all(waits))
         };
+        for job in hopeless {
+            job.fail(Reason::Internal, error.clone(), String::new(), String::new());
+        }
         self.changed.notify_waiters();
         let pool = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(pause).await;
             if let Some(pool) = pool.upgrade() {
                 pool.fill();
+                pool.fill_wasm();
             }
         });
     }
@@ -407,12 +543,10 @@ impl Pool {
             let mut state = self.state.borrow_mut();
             state.workers.retain(|known| !Rc::ptr_eq(known, worker));
             state.spares.retain(|known| !Rc::ptr_eq(known, worker));
-            let homeless = |job: &&Job| !state.workers.iter().any(|worker| worker.fits(job));
-            let lacking = state.queue.iter().find(homeless).map(Job::engine);
-            state.lacking = state.lacking.or(lacking);
         }
         self.promote();
         self.fill();
+        self.fill_wasm();
         self.rehome();
         self.changed.notify_waiters();
     }
@@ -420,7 +554,7 @@ impl Pool {
     fn promote(self: &Rc<Self>) {
         let spare = {
             let mut state = self.state.borrow_mut();
-            if state.taken() >= self.settings.workers {
+            if state.taken() >= self.settings.workers + state.extra {
                 return;
             }
             let Some(spare) = state.spares.pop() else { return };
@@ -436,29 +570,34 @@ impl Pool {
             return;
         }
         let old = worker.served.get() >= MOST_SERVED || worker.started.elapsed() >= MOST_AGE;
-        if old {
+        let spent = worker.binding.borrow().as_ref().is_some_and(binding::Binding::is_spent);
+        if old || spent || self.is_superfluous() {
             self.state.borrow_mut().workers.retain(|known| !Rc::ptr_eq(known, worker));
             drive::retire(worker);
             self.promote();
             self.fill();
-            return;
+            self.fill_wasm();
         }
         self.rehome();
     }
 
-    /// If jobs wait for an engine that no worker has: has an idle worker give way. If none is idle, the next
-    /// to become so is asked.
-    fn rehome(self: &Rc<Self>) {
-        let Some(engine) = self.state.borrow().lacking else { return };
-        let waits = self.state.borrow().queue.iter().any(|job| job.engine() == engine);
-        if waits {
-            self.make_room_for(engine);
-        } else {
-            self.state.borrow_mut().lacking = None;
-        }
+    /// Whether an idle worker is one too many: a tenant no longer needs it besides the configured number.
+    /// Takes it off the count if so.
+    fn is_superfluous(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let busy = state.unbound().filter(|worker| !worker.is_idle()).count();
+        let superfluous = state.extra > 0 && state.queue.is_empty() && busy < self.settings.workers;
+        state.extra -= usize::from(superfluous);
+        superfluous
     }
 
     // === status and end ===
+
+    /// The thread that starts workers.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner {
+        self.spawner.clone()
+    }
 
     /// What the pool is doing.
     #[must_use]
@@ -520,18 +659,66 @@ impl Pool {
 impl State {
     /// Places that are taken. A worker of another engine is started for a job that waits: its place is kept.
     fn taken(&self) -> usize {
-        let others = self.starting.iter().filter(|(engine, _)| **engine != Engine::Lua);
-        self.workers.len() + others.map(|(_, count)| count).sum::<usize>()
+        let others = self.starting.iter().filter(|(engine, _)| !matches!(engine, Engine::Lua | Engine::Wasm));
+        self.unbound().count() + others.map(|(_, count)| count).sum::<usize>()
+    }
+
+    /// The workers that serve any script of their engine.
+    fn unbound(&self) -> impl Iterator<Item = &Rc<Worker>> {
+        self.workers.iter().filter(|worker| worker.engine != Engine::Wasm)
+    }
+
+    /// The next change to the workers that lets a job run which has none, if there is one.
+    fn next_move(&mut self, configured: usize) -> Option<Move> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut seen: Vec<&Tenant> = Vec::new();
+        for job in self.queue.iter().filter(|job| job.engine() != Engine::Wasm) {
+            if seen.contains(&job.tenant()) {
+                continue;
+            }
+            seen.push(job.tenant());
+            let engine = job.engine();
+            let fits = |worker: &&Rc<Worker>| worker.fits(job);
+            let has_idle = self.workers.iter().filter(fits).any(|worker| worker.is_idle());
+            let on_its_way = self.starting.get(&engine).is_some_and(|count| *count > 0)
+                && !self.spares.iter().any(|spare| spare.engine == engine);
+            if has_idle || on_its_way || !may_run_more(&self.workers, job) {
+                continue;
+            }
+            let idle = self.workers.iter().enumerate().filter(|(_, worker)| {
+                worker.engine != Engine::Wasm && worker.ready.get() && worker.is_idle() && !worker.fits(job)
+            });
+            let victim = idle.min_by_key(|(_, worker)| worker.idle_since.get()).map(|(at, _)| at);
+            let has_none = !self.workers.iter().any(|worker| worker.fits(job));
+            let others = self.workers.iter().any(|worker| !worker.is_of_tenant(job.tenant()));
+            let beyond = has_none && others && self.extra < configured.max(MOST_EXTRA);
+            if (victim.is_some() || beyond) && may_take_fresh(&mut self.fresh, job, now) {
+                return Some(Move { victim, engine });
+            }
+        }
+        None
     }
 
     /// Hands a job to the worker that the scheduler chooses, or gives it back.
     #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     fn hand(&mut self, job: Job) -> Result<(), Job> {
-        let fitting =
-            self.workers.iter().enumerate().filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
-        let views = fitting.map(|(index, worker)| (index, worker.view(&job)));
-        let Some(chosen) = choose(views, job.short) else { return Err(job) };
+        let more = may_run_more(&self.workers, &job);
+        let of = |bound: bool| {
+            let workers = self.workers.iter().enumerate();
+            let fitting = workers.filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
+            let fitting =
+                fitting.filter(move |(_, worker)| worker.is_bound() == bound && (more || !worker.is_idle()));
+            choose(fitting.map(|(index, worker)| (index, worker.view(&job))), job.short)
+        };
+        let unbound = || may_bind(&self.workers, &job, self.places).then(|| of(false)).flatten();
+        let Some(chosen) = of(true).or_else(unbound) else { return Err(job) };
         let worker = self.workers[chosen].clone();
+        if worker.is_fresh() && !may_take_fresh(&mut self.fresh, &job, Instant::now()) {
+            return Err(job);
+        }
         if let Err((job, error)) = worker.hand(job) {
             drive::unsendable(&worker, job, &error);
         }
@@ -543,6 +730,36 @@ impl State {
             *count = count.saturating_sub(1);
         }
     }
+}
+
+/// A change to the workers.
+struct Move {
+    /// The idle worker that gives way; none: there is to be one more.
+    victim: Option<usize>,
+    /// What the new one runs.
+    engine: Engine,
+}
+
+/// Whether one more worker may run this job's tenant's scripts.
+fn may_run_more(workers: &[Rc<Worker>], job: &Job) -> bool {
+    let most = job.terms.concurrency;
+    let busy = || workers.iter().filter(|worker| !worker.is_idle() && worker.is_of_tenant(job.tenant()));
+    most == usize::MAX || busy().count() < most
+}
+
+/// Takes the right to a fresh worker: each costs a process, so a tenant has so many a second.
+fn may_take_fresh(fresh: &mut HashMap<Tenant, Bucket>, job: &Job, now: Instant) -> bool {
+    let (rate, most) = if job.terms.isolation == Isolation::Invocation { FRESH_ONCE } else { FRESH };
+    if fresh.len() >= MOST_COSTS {
+        fresh.clear();
+    }
+    let bucket = fresh.entry(job.tenant().clone()).or_insert_with(|| Bucket::new(now, most));
+    bucket.take(now, rate, most)
+}
+
+/// Whether one more worker may be bound to this job's module.
+fn may_bind(workers: &[Rc<Worker>], job: &Job, most: usize) -> bool {
+    job.module().is_some_and(|module| workers.iter().filter(|worker| worker.is_of(module)).count() < most)
 }
 
 fn random_id() -> u64 {

@@ -48,8 +48,10 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
             Outcome::Http { .. } => "Done Http",
             Outcome::NoFunction { .. } => "Done NoFunction",
             Outcome::Failed(_) => "Done Failed",
+            Outcome::Command { .. } => "Done Command",
         },
         ToBroker::Probed { .. } => "Probed",
+        ToBroker::Compiled { .. } => "Compiled",
     }
 }
 
@@ -69,6 +71,8 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
             HostReply::Denied(_) => "HostReply Denied",
         },
         ToWorker::Probe(_) => "Probe",
+        ToWorker::Compile { .. } => "Compile",
+        ToWorker::Bind { .. } => "Bind",
     }
 }
 
@@ -97,7 +101,13 @@ fn from_worker_to_broker() {
             ("Done Http", done(http)),
             ("Done NoFunction", done(Outcome::NoFunction { methods: vec!["GET", "POST"] })),
             ("Done Failed", done(Outcome::Failed(failure))),
+            (
+                "Done Command",
+                done(Outcome::Command { stdout: b"1", stderr: b"e", status: 1, trap: Some("t") }),
+            ),
             ("Probed", ToBroker::Probed { result: -38 }),
+            ("Compiled", ToBroker::Compiled { artifact: b"\x7fELF", error: None }),
+            ("Compiled not", ToBroker::Compiled { artifact: b"", error: Some("no") }),
         ],
         to_broker_name,
         |message, buffer| codec::encode(message, buffer).unwrap(),
@@ -139,6 +149,8 @@ fn from_broker_to_worker() {
             ("HostReply Failed", reply(HostReply::Failed("no"))),
             ("HostReply Denied", reply(HostReply::Denied("denied: x"))),
             ("Probe", ToWorker::Probe(probe)),
+            ("Compile", ToWorker::Compile { module: b"\0asm" }),
+            ("Bind", ToWorker::Bind { artifact: b"\x7fELF" }),
         ],
         to_worker_name,
         |message, buffer| codec::encode(message, buffer).unwrap(),

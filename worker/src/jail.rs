@@ -84,15 +84,19 @@ impl Plan {
     /// Closes every layer, in order, and tries them.
     fn close(&self) -> Result<Report, JailError> {
         close_surroundings().of(Layer::Rlimits)?;
+        // A WebAssembly engine handles faults itself: they are traps of the module.
+        if self.engine != Engine::Wasm {
+            sys::default_fault_signals();
+        }
         sys::be_batch();
         if self.has(Layer::Rlimits) {
-            limits::close(self.data).of(Layer::Rlimits)?;
+            limits::close(self.data, image(self.engine)).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::close(self.uid).of(Layer::Uid)?;
         }
         user::close_process().of(Layer::Uid)?;
-        sys::harden(self.engine != Engine::LuaJit);
+        sys::harden(!may_make_code(self.engine));
         if self.has(Layer::NoNewPrivs) {
             prctl::set_no_new_privs().of(Layer::NoNewPrivs)?;
         }
@@ -100,11 +104,14 @@ impl Plan {
             if self.has(Layer::Landlock) { files::close(self.landlock_abi).of(Layer::Landlock)? } else { 0 };
         self.check_files()?;
         if self.has(Layer::Rlimits) {
-            limits::close_descriptors().of(Layer::Rlimits)?;
+            limits::close_descriptors(descriptors(self.engine)).of(Layer::Rlimits)?;
         }
         self.check()?;
         if self.has(Layer::Seccomp) {
             syscalls::close(self.engine).of(Layer::Seccomp)?;
+            if self.engine == Engine::ProbeWasmBound {
+                syscalls::close_bound().of(Layer::Seccomp)?;
+            }
         }
         let layers = Layer::ALL.into_iter().filter(|layer| self.has(*layer)).collect();
         Ok(Report { landlock_abi, layers })
@@ -118,7 +125,7 @@ impl Plan {
     /// Tries the layers that can be tried without dying; the broker looks at the filter from outside.
     fn check(&self) -> Result<(), JailError> {
         if self.has(Layer::Rlimits) {
-            limits::check(self.data).of(Layer::Rlimits)?;
+            limits::check(self.data, image(self.engine), descriptors(self.engine)).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::check(self.uid).of(Layer::Uid)?;
@@ -137,6 +144,42 @@ impl Plan {
 /// The first layer that does not close. The process must end then.
 pub fn close(setup: &Setup, data: u64) -> Result<Report, JailError> {
     Plan::new(setup, data).close()
+}
+
+/// Whether this engine makes machine code behind the first filter.
+fn may_make_code(engine: Engine) -> bool {
+    matches!(engine, Engine::LuaJit | Engine::Wasm | Engine::ProbeWasm)
+}
+
+/// How many descriptors a worker of this engine may have: one for the data image of each of a module's
+/// memories, made while binding, until the second filter ends that.
+fn descriptors(engine: Engine) -> u64 {
+    match engine {
+        Engine::Wasm | Engine::ProbeWasm | Engine::ProbeWasmBound => 3 + IMAGES,
+        _ => 0,
+    }
+}
+
+/// The largest file that a worker of this engine may write, in bytes: such an image, in memory.
+fn image(engine: Engine) -> u64 {
+    if descriptors(engine) == 0 { 0 } else { msgscript_proto::MAX_MESSAGE as u64 }
+}
+
+/// The most data images that a WebAssembly worker may make.
+const IMAGES: u64 = 32;
+
+/// Closes the jail of a WebAssembly worker further, once it is bound to its module and before any of that
+/// runs: no memory becomes executable from here on, no descriptor comes to be, and there is no way to change
+/// the rules.
+///
+/// # Errors
+/// When the second filter does not close. The process must end then.
+pub fn narrow(setup: &Setup) -> Result<(), JailError> {
+    sys::deny_executable_memory();
+    if !setup.without.contains(&Layer::Seccomp) {
+        syscalls::close_bound().of(Layer::Seccomp)?;
+    }
+    Ok(())
 }
 
 /// Closes the jail and greets the broker, or tells it what failed.
@@ -169,7 +212,6 @@ fn close_surroundings() -> io::Result<()> {
     // Best effort: `/proc` may be read-only. Before the user changes, who may no longer write there.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     sys::read_time_zone();
-    sys::default_fault_signals();
     Ok(())
 }
 

@@ -77,20 +77,17 @@ fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link) -> Result<(), i32> {
             invoke_once(vm, &invoke, out).map_err(|_| PROTOCOL)?;
             vm.prepare(invoke.script);
         }
-        ToWorker::Setup(_) | ToWorker::HostReply { .. } | ToWorker::Probe(_) => return Err(PROTOCOL),
+        ToWorker::Setup(_)
+        | ToWorker::HostReply { .. }
+        | ToWorker::Probe(_)
+        | ToWorker::Compile { .. }
+        | ToWorker::Bind { .. } => return Err(PROTOCOL),
     }
     Ok(())
 }
 
 fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Result<()> {
-    RUNNING.store(invoke.invocation, Relaxed);
-    LIMIT.store(invoke.limits.memory, Relaxed);
-    heap::limit(usize::try_from(invoke.limits.memory).ok());
-    let began = Instant::now();
-    let ended = vm.invoke(invoke);
-    let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    heap::limit(None);
-    RUNNING.store(0, Relaxed);
+    let (ended, nanos) = run(invoke, || vm.invoke(invoke));
     let reply = Reply { invoke, nanos };
     match ended {
         Ended::Message(text) => reply.send(out, text.map_or(0, <[u8]>::len), Outcome::Message(text)),
@@ -114,6 +111,19 @@ fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Res
     }
 }
 
+/// Runs an invocation under its limit of memory; gives how long it took too, in nanoseconds.
+pub fn run<T>(invoke: &Invoke<'_>, run: impl FnOnce() -> T) -> (T, u64) {
+    RUNNING.store(invoke.invocation, Relaxed);
+    LIMIT.store(invoke.limits.memory, Relaxed);
+    heap::limit(usize::try_from(invoke.limits.memory).ok());
+    let began = Instant::now();
+    let ended = run();
+    let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    heap::limit(None);
+    RUNNING.store(0, Relaxed);
+    (ended, nanos)
+}
+
 fn pairs(mut headers: Tokens<'_>) -> Vec<(&[u8], &[u8])> {
     let mut pairs = Vec::new();
     while let (Some(Token::Str(name)), Some(Token::Str(value))) = (headers.next(), headers.next()) {
@@ -123,13 +133,20 @@ fn pairs(mut headers: Tokens<'_>) -> Vec<(&[u8], &[u8])> {
 }
 
 /// The message that ends an invocation.
-struct Reply<'a> {
-    invoke: &'a Invoke<'a>,
-    nanos: u64,
+#[derive(Debug)]
+pub struct Reply<'a> {
+    /// Which.
+    pub invoke: &'a Invoke<'a>,
+    /// How long it took, in nanoseconds.
+    pub nanos: u64,
 }
 
 impl Reply<'_> {
-    fn send(&self, out: &mut Link, size: usize, outcome: Outcome<'_>) -> std::io::Result<()> {
+    /// Sends how it ended. `size` is that of the result, in bytes; one over the limit is a failure.
+    ///
+    /// # Errors
+    /// When the broker is gone.
+    pub fn send(&self, out: &mut Link, size: usize, outcome: Outcome<'_>) -> std::io::Result<()> {
         let limit = self.invoke.limits.output;
         if size as u64 > limit {
             return self.fail(out, Fault::Output, b"result is too large", limit, size as u64);
@@ -138,7 +155,11 @@ impl Reply<'_> {
         out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: 0, outcome })
     }
 
-    fn fail(
+    /// Sends that it failed, and at which limit (0 if none), in bytes or calls.
+    ///
+    /// # Errors
+    /// When the broker is gone.
+    pub fn fail(
         &self,
         out: &mut Link,
         fault: Fault,
@@ -174,7 +195,8 @@ pub fn exhausted(measured: u64) -> ! {
 }
 
 /// The way out of a run: over the socket.
-struct Broker {
+#[derive(Debug)]
+pub struct Broker {
     link: Link,
     out: Link,
     invocation: u64,
@@ -183,8 +205,16 @@ struct Broker {
     calls_limit: u32,
 }
 
+impl Default for Broker {
+    fn default() -> Self {
+        Broker::new()
+    }
+}
+
 impl Broker {
-    fn new() -> Broker {
+    /// A way out, for one run after another.
+    #[must_use]
+    pub fn new() -> Broker {
         Broker { link: Link::new(), out: Link::new(), invocation: 0, log_left: 0, calls: 0, calls_limit: 0 }
     }
 

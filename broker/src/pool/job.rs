@@ -7,9 +7,11 @@ use bytes::Bytes;
 use msgscript_proto::message::{self, Engine, Entry, Invoke, Limits, Load, ToWorker};
 use tokio::sync::oneshot;
 
+use super::terms::Terms;
 use crate::catalog::Script;
 use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
+use crate::wasm::Module;
 
 /// Requests up to this many bytes may be sent ahead to a busy worker: they are one packet.
 const SMALL: usize = 4096;
@@ -21,6 +23,8 @@ pub struct Job {
     pub work: Work,
     /// The limits of a run.
     pub limits: Limits,
+    /// What its tenant's policy says of workers.
+    pub terms: Terms,
     /// When it must have ended.
     pub deadline: Instant,
     /// The mean time of its script's runs, in nanoseconds, if that is known to be short and the request
@@ -43,6 +47,8 @@ pub enum Work {
     Run {
         /// The run.
         invocation: Rc<Invocation>,
+        /// The module that the script is, if it is one.
+        module: Option<Rc<Module>>,
         /// Who waits for its ending.
         reply: oneshot::Sender<Ending>,
     },
@@ -71,11 +77,21 @@ impl Job {
         &self.script().tenant
     }
 
+    /// The module that it runs.
+    #[must_use]
+    pub fn module(&self) -> Option<&Rc<Module>> {
+        match &self.work {
+            Work::Run { module, .. } => module.as_ref(),
+            Work::Check { .. } => None,
+        }
+    }
+
     /// What it needs.
     #[must_use]
     pub fn engine(&self) -> Engine {
         match &self.work {
-            Work::Run { invocation, .. } if invocation.script.jit => Engine::LuaJit,
+            Work::Run { module: Some(_), .. } => Engine::Wasm,
+            Work::Run { invocation, .. } if invocation.script.jit && self.terms.jit => Engine::LuaJit,
             _ => Engine::Lua,
         }
     }
@@ -136,8 +152,11 @@ impl Job {
         }
     }
 
-    /// The message that loads the script.
+    /// The message that loads the script, or binds a worker to its module.
     pub fn with_load<T>(&self, send: impl FnOnce(&ToWorker<'_>) -> T) -> T {
+        if let Some(module) = self.module() {
+            return send(&ToWorker::Bind { artifact: &module.artifact });
+        }
         let script = self.script();
         send(&ToWorker::Load(Load { script: script.id, parts: wire_parts(&script.parts) }))
     }

@@ -17,9 +17,8 @@ const STACK: u64 = 128 << 20;
 const SPARE_ADDRESSES: u64 = 192 << 20;
 
 /// What a worker has no use for at all.
-const NOTHING: [Resource; 7] = [
+const NOTHING: [Resource; 6] = [
     Resource::RLIMIT_CORE,
-    Resource::RLIMIT_FSIZE,
     Resource::RLIMIT_MEMLOCK,
     Resource::RLIMIT_MSGQUEUE,
     Resource::RLIMIT_RTPRIO,
@@ -28,14 +27,15 @@ const NOTHING: [Resource; 7] = [
 ];
 
 /// Sets every limit but that of descriptors. `data` is the limit of writable private memory, in bytes,
-/// all that is mapped already included.
+/// all that is mapped already included; `file` that of a file, in bytes.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn close(data: u64) -> io::Result<()> {
+pub(super) fn close(data: u64, file: u64) -> io::Result<()> {
     for resource in NOTHING {
         lower(resource, 0)?;
     }
+    lower(Resource::RLIMIT_FSIZE, file)?;
     let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
     lower(Resource::RLIMIT_STACK, STACK.min(hard))?;
     lower(Resource::RLIMIT_DATA, data)?;
@@ -44,23 +44,25 @@ pub(super) fn close(data: u64) -> io::Result<()> {
     lower(Resource::RLIMIT_AS, mapped.saturating_add(data).saturating_add(SPARE_ADDRESSES))
 }
 
-/// No new descriptor, not even in the place of a closed one. Those that are open stay. To be called when
-/// nothing needs to be opened any more.
+/// No descriptor of this number or above (0: none, not even in the place of a closed one). Those that are
+/// open stay. To be called when no file needs to be opened any more.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn close_descriptors() -> io::Result<()> {
-    lower(Resource::RLIMIT_NOFILE, 0)
+pub(super) fn close_descriptors(from: u64) -> io::Result<()> {
+    lower(Resource::RLIMIT_NOFILE, from)
 }
 
 /// Whether the kernel took them all.
 ///
 /// # Errors
 /// Names the first limit that reads back otherwise.
-pub(super) fn check(data: u64) -> io::Result<()> {
-    for resource in NOTHING.into_iter().chain([Resource::RLIMIT_NOFILE]) {
+pub(super) fn check(data: u64, file: u64, descriptors: u64) -> io::Result<()> {
+    for resource in NOTHING {
         expect(resource, 0)?;
     }
+    expect(Resource::RLIMIT_FSIZE, file)?;
+    expect(Resource::RLIMIT_NOFILE, descriptors)?;
     expect(Resource::RLIMIT_DATA, data)
 }
 

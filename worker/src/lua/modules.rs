@@ -6,11 +6,15 @@ pub mod json;
 pub mod nats;
 pub mod os;
 pub mod re;
+pub mod scrape;
+pub mod template;
+pub mod yaml;
 
 use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
-pub const ALL: &[Module] = &[json::MODULE, nats::MODULE, re::MODULE];
+pub const ALL: &[Module] =
+    &[json::MODULE, nats::MODULE, re::MODULE, scrape::MODULE, template::MODULE, yaml::MODULE];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
 /// stands behind the last dot.
