@@ -88,7 +88,7 @@ impl Seed {
             }
             5 => ToBroker::HostCall { invocation, call, request: self.host_call() },
             6 => ToBroker::Returned { invocation },
-            8 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
+            12 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
             7 => {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
