@@ -20,6 +20,8 @@ use crate::catalog::{Catalog, Executor, Script, file};
 use crate::config::value::Backend;
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
+use crate::host::http::Client;
+use crate::host::net::Net;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{DEFAULT_TENANT, Ending, Message};
@@ -31,6 +33,7 @@ use crate::pool::spawn::SpawnPlan;
 use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
+use crate::secrets::Secrets;
 use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
 use crate::wasm::file::Place;
@@ -56,6 +59,12 @@ pub struct Core {
     pub podman: Rc<Podman>,
     /// The last runs.
     pub records: Records,
+    /// Values that scripts may use without seeing them.
+    pub secrets: Secrets,
+    /// Connections for scripts.
+    pub net: Rc<Net>,
+    /// Their HTTP client.
+    pub http: Client,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -112,6 +121,13 @@ impl Core {
         Place { folder, beside: (&*script.tenant != DEFAULT_TENANT).then(granted) }
     }
 
+    /// What scripts may use in the network, by this configuration.
+    fn admit_network(&self, config: &Config) {
+        self.secrets.configure(&config.tables.secrets);
+        self.net.configure(config.http_ca.clone());
+        self.http.forget();
+    }
+
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
@@ -119,6 +135,7 @@ impl Core {
             hub.set_users(config.tables.users.clone());
         }
         self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
+        self.admit_network(&config);
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -370,6 +387,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let settings = pool::Settings { workers, queue, plan: spawn_plan(config)?, wasm };
     let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
+    let net = Rc::new(Net::default());
     let core = Rc::new(Core {
         policies: RefCell::new(Policies::new(config)),
         tenancy: watch::Sender::new(Rc::new(Tenancy::new(&config.tables.tenants))),
@@ -379,10 +397,14 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         modules: modules(config, &pool)?,
         podman: Podman::start(config.podman.clone(), config.containers),
         records: Records::default(),
+        secrets: Secrets::default(),
+        http: Client::new(net.clone()),
+        net,
         door: OnceCell::new(),
         answering: Rc::new(()),
         started,
     });
+    core.admit_network(config);
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     read_scripts(&core).await?;
@@ -487,6 +509,7 @@ async fn open_nats(
             doors.end.push(Box::pin(async move {
                 let _ = serving.await;
             }));
+            core.net.listens(address);
             (Door::Embedded(hub), address.to_string())
         }
     };
@@ -593,6 +616,7 @@ async fn open_pages(
     let settings = http::HttpSettings { pages: http::Pages::Only, ..http_settings(&config)? };
     let listener = listen(&address.to_string(), "the operator's pages").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("the operator's pages", error))?;
+    core.net.listens(address);
     doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(Some(address))
 }
@@ -606,6 +630,7 @@ async fn open_http(
     let settings = http_settings(&config)?;
     let listener = listen(&config.http.to_string(), "HTTP").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
+    core.net.listens(address);
     doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(address)
 }

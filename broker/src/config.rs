@@ -93,6 +93,8 @@ pub struct Config {
     pub worker_dir: Option<PathBuf>,
     /// Powers of the tenant `default`.
     pub allow: Vec<Grant>,
+    /// Certificates that the servers which scripts ask may be signed by, besides the system's.
+    pub http_ca: Option<PathBuf>,
     /// Layers of the sandbox to do without.
     pub sandbox_without: Vec<Layer>,
     /// Use no more of Landlock than this version of its interface has (tests).
@@ -249,6 +251,7 @@ impl Config {
             state_dir: given.state_dir,
             worker_dir: given.worker_dir,
             allow: given.allow.unwrap_or_default().into_iter().map(|grant| grant.0).collect(),
+            http_ca: given.http_ca,
             sandbox_without: layers(given.sandbox_without.unwrap_or_default()),
             landlock_abi: None,
             telemetry: telemetry(env),
@@ -271,7 +274,6 @@ impl Config {
     pub fn notices(&self) -> Vec<&'static str> {
         let notices = [
             (self.telemetry.traces, "TELEMETRY_TRACES is set, but this version exports no traces yet"),
-            (!self.tables.secrets.is_empty(), "[secret.*] is configured, but this version uses none yet"),
             (!self.tables.databases.is_empty(), "[database.*] is configured, but this version uses none yet"),
         ];
         notices.into_iter().filter_map(|(applies, text)| applies.then_some(text)).collect()

@@ -7,8 +7,11 @@ pub mod command;
 mod dispatch;
 pub mod env;
 pub mod files;
+pub mod http;
 pub mod library;
 pub mod nats;
+pub mod net;
+pub mod tcp;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,6 +51,19 @@ pub enum Call {
     File(files::Operation),
     /// A command of the host.
     Command(command::Command),
+    /// `nats.request`.
+    NatsRequest {
+        /// Where to.
+        subject: String,
+        /// The message.
+        payload: Bytes,
+        /// How long to wait for the reply.
+        timeout: Duration,
+    },
+    /// Requests of `http`, made at the same time.
+    Http(Vec<http::Request>),
+    /// An act of `tcp`.
+    Tcp(tcp::Act),
 }
 
 impl Call {
@@ -68,6 +84,13 @@ impl Call {
                 input: Bytes::copy_from_slice(input),
                 timeout: Duration::from_millis(*timeout),
             }),
+            HostCall::NatsRequest { subject, payload, timeout } => Call::NatsRequest {
+                subject: String::from_utf8_lossy(subject).into_owned(),
+                payload: Bytes::copy_from_slice(payload),
+                timeout: Duration::from_nanos(*timeout),
+            },
+            HostCall::Http(requests) => Call::Http(requests.iter().map(http::Request::from_wire).collect()),
+            HostCall::Tcp(call) => Call::Tcp(tcp::Act::from_wire(call)),
         }
     }
 }
@@ -77,11 +100,15 @@ impl Call {
     #[must_use]
     pub fn size(&self) -> u64 {
         let size = match self {
-            Call::NatsPublish { subject, payload } => subject.len() + payload.len(),
+            Call::NatsPublish { subject, payload } | Call::NatsRequest { subject, payload, .. } => {
+                subject.len() + payload.len()
+            }
             Call::Library { .. } | Call::Folders => 0,
             Call::Env { name } => name.len(),
             Call::File(operation) => operation.size(),
             Call::Command(command) => command.line.len() + command.input.len(),
+            Call::Http(requests) => requests.iter().map(http::Request::size).sum(),
+            Call::Tcp(act) => act.size(),
         };
         size as u64
     }
@@ -94,7 +121,7 @@ pub enum Answer {
     Done,
     /// A library's parts.
     Library(Vec<Part>),
-    /// Bytes.
+    /// Done; this is the result.
     Bytes(Bytes),
     /// Folders that may be used, and whether only to read.
     Folders(Vec<FileScope>),
@@ -108,6 +135,10 @@ pub enum Answer {
     Failed(String),
     /// Policy forbids it; names the missing grant.
     Denied(String),
+    /// What came of each request.
+    Http(Vec<http::Fetched>),
+    /// It is open, under this number.
+    Opened(u32),
 }
 
 impl From<Denied> for Answer {
@@ -121,10 +152,13 @@ impl Answer {
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
-            Answer::Done | Answer::NotFound | Answer::Library(_) | Answer::Folders(_) => 0,
+            Answer::Done | Answer::NotFound | Answer::Library(_) | Answer::Folders(_) | Answer::Opened(_) => {
+                0
+            }
             Answer::Bytes(bytes) => bytes.len() as u64,
             Answer::File(outcome) => outcome.size(),
             Answer::Command(ended) => (ended.stdout.len() + ended.stderr.len()) as u64,
+            Answer::Http(fetched) => fetched.iter().map(http::Fetched::size).sum::<usize>() as u64,
             Answer::Failed(text) | Answer::Denied(text) => text.len() as u64,
         }
     }
@@ -143,6 +177,8 @@ impl Answer {
             Answer::Failed(text) => take(HostReply::Failed(text)),
             Answer::Denied(text) => take(HostReply::Denied(text)),
             Answer::Library(parts) => take(HostReply::Library(wire_parts(parts))),
+            Answer::Http(fetched) => take(HostReply::Http(fetched.iter().map(http::Fetched::wire).collect())),
+            Answer::Opened(number) => take(HostReply::Opened(*number)),
         }
     }
 }
@@ -160,6 +196,8 @@ pub struct Caller {
     pub invocation: Rc<Invocation>,
     /// Bytes that answers may still bring in: what is larger is refused, so no file need fetch more.
     pub room: u64,
+    /// Its open connections.
+    pub connections: Rc<tcp::Connections>,
 }
 
 /// Who answers calls: the application, which has the doors to the outside.

@@ -27,6 +27,7 @@ pub mod podman;
 
 // 6 powers: what scripts ask for.
 pub mod host;
+pub mod secrets;
 
 // 7 out: endings become answers.
 pub mod result;

@@ -6,11 +6,15 @@
 
 pub mod command;
 pub mod container;
+pub mod egress;
 pub mod env;
 pub mod file;
 pub mod grant;
 pub mod grants;
 pub mod nats;
+pub mod secrets;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -35,10 +39,9 @@ impl<T> Permitted<T> {
     pub fn into_inner(self) -> T {
         self.0
     }
-}
 
-impl<T> AsRef<T> for Permitted<T> {
-    fn as_ref(&self) -> &T {
+    /// What was allowed.
+    pub fn get(&self) -> &T {
         &self.0
     }
 }

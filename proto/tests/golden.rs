@@ -7,6 +7,7 @@ use msgscript_proto::message::{
     Command, Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker,
     ToWorker,
 };
+use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
 use msgscript_proto::{VERSION, codec};
@@ -60,6 +61,14 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
                 FileCall::Touch { .. } => "HostCall File Touch",
             },
             HostCall::Command { .. } => "HostCall Command",
+            HostCall::NatsRequest { .. } => "HostCall NatsRequest",
+            HostCall::Http(_) => "HostCall Http",
+            HostCall::Tcp(call) => match call {
+                TcpCall::Open { .. } => "HostCall Tcp Open",
+                TcpCall::Write { .. } => "HostCall Tcp Write",
+                TcpCall::Read { .. } => "HostCall Tcp Read",
+                TcpCall::Close { .. } => "HostCall Tcp Close",
+            },
         },
         ToBroker::Returned { .. } => "Returned",
         ToBroker::Done { outcome, .. } => match outcome {
@@ -100,6 +109,8 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
             HostReply::NotFound => "HostReply NotFound",
             HostReply::Failed(_) => "HostReply Failed",
             HostReply::Denied(_) => "HostReply Denied",
+            HostReply::Http(_) => "HostReply Http",
+            HostReply::Opened(_) => "HostReply Opened",
         },
         ToWorker::Command(_) => "Command",
         ToWorker::Probe(_) => "Probe",
@@ -115,6 +126,16 @@ fn from_worker_to_broker() {
     let call = |request| ToBroker::HostCall { invocation, call: 1, request };
     let path = &b"/srv/a"[..];
     let file = |operation| call(HostCall::File(operation));
+    let ask = HostCall::NatsRequest { subject: b"a.b", payload: b"?", timeout: 70_000 };
+    let fetch = HttpRequest {
+        method: b"PUT",
+        url: b"http://a/",
+        headers: vec![(b"X-A", b"1")],
+        body: Some(b"b"),
+        timeout: Some(300),
+    };
+    let tcp_write = call(HostCall::Tcp(TcpCall::Write { connection: 1, data: b"x", timeout: 5 }));
+    let tcp_read = call(HostCall::Tcp(TcpCall::Read { connection: 1, most: 1024, timeout: 5 }));
     let report = Report { landlock_abi: 7, layers: Layer::ALL.to_vec() };
     let failure =
         Failure { fault: Fault::Memory, text: b"memory limit", limit: 1 << 27, measured: (1 << 27) + 1 };
@@ -143,6 +164,12 @@ fn from_worker_to_broker() {
             ("HostCall File ReadLink", file(FileCall::ReadLink { path })),
             ("HostCall File Touch", file(FileCall::Touch { path, accessed: 1.5, modified: 2.0 })),
             ("HostCall Command", call(HostCall::Command { line: b"true", input: b"in", timeout: 10_000 })),
+            ("HostCall NatsRequest", call(ask)),
+            ("HostCall Http", call(HostCall::Http(vec![fetch]))),
+            ("HostCall Tcp Open", call(HostCall::Tcp(TcpCall::Open { address: b"[::1]:80", timeout: 5 }))),
+            ("HostCall Tcp Write", tcp_write),
+            ("HostCall Tcp Read", tcp_read),
+            ("HostCall Tcp Close", call(HostCall::Tcp(TcpCall::Close { connection: 1 }))),
             ("Returned", ToBroker::Returned { invocation }),
             ("Done Message", done(Outcome::Message(Some(b"Hello, John!")))),
             ("Done Message none", done(Outcome::Message(None))),
@@ -196,6 +223,9 @@ fn from_broker_to_worker() {
     };
     let env = vec![("HOME", &b"/tmp/c"[..])];
     let command = Command { line: b"true", input: b"in", folder: "/tmp/c", env, cpu: 10 };
+    let response = HttpResponse { status: 200, url: "http://a/", headers: vec![("x-b", b"2")], body: b"<p>" };
+    let fetched =
+        vec![HttpResult::Response(response), HttpResult::Failed("no"), HttpResult::Denied("denied: x")];
     let probe = Probe::Syscall { number: 41, args: [ProbeArg::Value(2); 6], buffers: vec![vec![1]] };
     compare(
         include_str!("golden/to_worker.txt"),
@@ -220,6 +250,8 @@ fn from_broker_to_worker() {
             ("HostReply Failed", reply(HostReply::Failed("no"))),
             ("HostReply Denied", reply(HostReply::Denied("denied: x"))),
             ("Command", ToWorker::Command(command)),
+            ("HostReply Http", reply(HostReply::Http(fetched))),
+            ("HostReply Opened", reply(HostReply::Opened(7))),
             ("Probe", ToWorker::Probe(probe)),
             ("Compile", ToWorker::Compile { module: b"\0asm" }),
             ("Bind", ToWorker::Bind { artifact: b"\x7fELF" }),

@@ -28,6 +28,11 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is missing: run `cargo build --workspace` first"))
 }
 
+/// A script that runs its payload and answers with what that returns, values joined by `|`.
+pub const EVAL: &str = "local function text(...) local all = {...} for i = 1, select('#', ...) do \
+    all[i] = tostring(all[i]) end return table.concat(all, '|') end \
+    function OnMessage(_, code) return text(assert(loadstring(code, '=eval'))()) end";
+
 /// How a broker is to be started.
 #[derive(Debug, Default)]
 pub struct Setup {
@@ -276,6 +281,15 @@ impl Broker {
     #[must_use]
     pub fn nats_url(&self) -> String {
         format!("nats://{}", self.address("nats"))
+    }
+
+    /// Runs Lua code in the script `eval` (see [`EVAL`]): what it returned, as text.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn eval(&self, code: &str) -> String {
+        self.call("eval", code)
     }
 
     /// A NATS client of its embedded server.

@@ -4,3 +4,4 @@ pub mod embedded_nats;
 pub mod harness;
 pub mod podman;
 pub mod wasm;
+pub mod web;

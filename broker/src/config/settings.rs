@@ -114,6 +114,9 @@ settings! {
     /// podman-mount:/path, podman-privileged, catalog. May be repeated
     #[arg(long, value_name = "GRANT")]
     allow: Vec<Parsed<Grant>>,
+    /// Certificates (PEM) that HTTPS servers which scripts ask may be signed by, besides the system's
+    #[arg(long, value_name = "FILE")]
+    http_ca: PathBuf,
     /// Start without a layer of the sandbox: landlock, seccomp, no-new-privs, rlimits, uid. May be repeated
     #[arg(long, value_name = "LAYER", global = true)]
     sandbox_without: Vec<Parsed<LayerName>>,

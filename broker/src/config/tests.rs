@@ -314,7 +314,7 @@ fn tables_that_contradict_each_other_are_refused() {
 #[test]
 fn what_later_versions_do_is_refused_with_a_reason() {
     assert!(config(&["-backend", "etcd"], &[], None).unavailable().unwrap().contains("etcd backend"));
-    assert!(config(&["-plugin", "/p"], &[], None).unavailable().unwrap().contains("plugins"));
+    assert_eq!(config(&["-plugin", "/p"], &[], None).plugin.as_deref(), Some(Path::new("/p")));
     let empty = config(&["-plugin", "", "-library", "", "-natsurl", ""], &[], None);
     assert_eq!(empty, config(&[], &[], None), "empty counts as not given");
     let traced = config(&[], &[("TELEMETRY_TRACES", "true"), ("OTEL_ENDPOINT", "h:1")], None);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Answer, Budget, Call, Caller, Powers, command, env, files, library, nats};
+use super::{Answer, Budget, Call, Caller, Powers, command, env, files, library, nats, tcp};
 use crate::app::Core;
 use crate::telemetry;
 
@@ -24,6 +24,12 @@ impl Powers for Core {
                 Call::NatsPublish { subject, payload } => {
                     nats::publish(self.door(), &policy, &caller, subject, payload).await
                 }
+                Call::NatsRequest { subject, payload, timeout } => {
+                    let asked = nats::Request { subject, payload, timeout };
+                    nats::request(self.door(), &policy, &caller, asked).await
+                }
+                Call::Http(requests) => self.http.fetch_all(&policy, &self.secrets, &caller, requests).await,
+                Call::Tcp(act) => tcp::act(&self.net, &policy, &caller, act).await,
             };
             if let Answer::Denied(text) = &answer {
                 telemetry::denied(&caller.invocation, text, quiet);

@@ -74,7 +74,7 @@ impl Images {
     /// # Errors
     /// When it cannot be had.
     pub async fn pull(&self, image: Permitted<Image>) -> Found {
-        let name = image.as_ref().clone();
+        let name = image.get().clone();
         let lookup = {
             let mut pulled = self.pulled.borrow_mut();
             pulled.retain(|_, lookup| awaited(lookup));

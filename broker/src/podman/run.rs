@@ -68,7 +68,7 @@ impl Run {
         let place = self.place().await?;
         let local = self.unless_stopped(self.image(&permitted)).await??;
         let began = Instant::now();
-        let image = permitted.as_ref().image.clone();
+        let image = permitted.get().image.clone();
         let mut container = self.begin(&permitted, &local, place);
         let payload = self.invocation.message.payload.clone();
         let output = self.unless_stopped(container.run(payload, self.room())).await;
@@ -109,7 +109,7 @@ impl Run {
 
     /// The image, pulled if it must be and may be.
     async fn image(&self, permitted: &Permitted<Description>) -> Result<Local, Fault> {
-        let (wanted, images) = (permitted.as_ref(), &self.podman.images);
+        let (wanted, images) = (permitted.get(), &self.podman.images);
         let pull = || self.policy.pull(wanted.image.clone());
         if wanted.pull == Pull::Always {
             return pulled(images.pull(pull()?).await);

@@ -73,7 +73,7 @@ pub fn body(
     frame: &Frame,
     env: &BTreeMap<&'static str, String>,
 ) -> Value {
-    let description = permitted.as_ref();
+    let description = permitted.get();
     let privileged = description.privileged;
     let memory = frame.memory;
     let mut body = json!({

@@ -421,8 +421,9 @@ impl Drive {
             let budget = job.budget.get_or_insert_with(|| powers.budget(&invocation.script.tenant));
             let left = budget.out.checked_sub(call.size());
             budget.out = left.unwrap_or(budget.out);
-            let caller = Caller { invocation, room: budget.into };
-            (caller, left.map(|_| budget.into))
+            let room = budget.into;
+            let connections = job.connections.get_or_insert_default().clone();
+            (Caller { invocation, room, connections }, left)
         };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
@@ -552,6 +553,7 @@ impl Job {
             calls: 0,
             budget: None,
             plugin: false,
+            connections: None,
         }
     }
 

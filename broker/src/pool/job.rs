@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::terms::Terms;
 use crate::catalog::Script;
+use crate::host::tcp::Connections;
 use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
 use crate::wasm::Module;
@@ -40,6 +41,8 @@ pub struct Job {
     pub budget: Option<Budget>,
     /// Whether its script needs the operator's C modules.
     pub plugin: bool,
+    /// What it has open, from the first host call on: closed with it.
+    pub connections: Option<Rc<Connections>>,
 }
 
 /// What a job is.

@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod cmd;
+pub mod http;
 pub mod io;
 pub mod json;
 pub mod nats;
@@ -10,12 +11,24 @@ pub mod re;
 pub mod scrape;
 pub mod template;
 pub mod yaml;
+pub mod tcp;
+pub mod vault;
 
 use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
-pub const ALL: &[Module] =
-    &[cmd::MODULE, json::MODULE, nats::MODULE, re::MODULE, scrape::MODULE, template::MODULE, yaml::MODULE];
+pub const ALL: &[Module] = &[
+    cmd::MODULE,
+    http::MODULE,
+    json::MODULE,
+    nats::MODULE,
+    re::MODULE,
+    scrape::MODULE,
+    tcp::MODULE,
+    template::MODULE,
+    vault::MODULE,
+    yaml::MODULE,
+];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
 /// stands behind the last dot.
