@@ -86,7 +86,7 @@ fn rel(_: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
 
 /// `filepath.eval_symlinks(path)`: the path, or an empty one and the error.
 fn eval_symlinks(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
-    match links::eval(&ctx.scratch, &args.string(1)?) {
+    match links::eval(&mut ctx.scratch, &args.string(1)?) {
         Ok(path) => ret.str(path),
         Err(text) => {
             ret.str("");
@@ -116,7 +116,7 @@ fn match_(_: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
 
 /// `filepath.glob(pattern)`: the paths that match, or `nil, error`.
 fn glob(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
-    match glob::glob(&ctx.scratch, &args.string(1)?) {
+    match glob::glob(&mut ctx.scratch, &args.string(1)?) {
         Ok(paths) => array(paths.iter().map(Vec::as_slice), ret),
         Err(BadPattern) => ret.nil_err(BadPattern::TEXT),
     }

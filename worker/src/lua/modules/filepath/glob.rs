@@ -8,7 +8,7 @@ use super::pattern::{BadPattern, matches};
 ///
 /// # Errors
 /// If the pattern is none.
-pub fn glob(scratch: &Scratch, pattern: &[u8]) -> Result<Vec<Vec<u8>>, BadPattern> {
+pub fn glob(scratch: &mut Scratch, pattern: &[u8]) -> Result<Vec<Vec<u8>>, BadPattern> {
     matches(pattern, b"")?;
     // The names with something to match, the last one first; what is before them is one path.
     let (mut start, mut patterns) = (pattern, Vec::new());
@@ -36,7 +36,7 @@ pub fn glob(scratch: &Scratch, pattern: &[u8]) -> Result<Vec<Vec<u8>>, BadPatter
 }
 
 /// Adds what matches in one directory; nothing if it is none.
-fn expand(scratch: &Scratch, dir: &[u8], name: &[u8], found: &mut Vec<Vec<u8>>) -> Result<(), BadPattern> {
+fn expand(scratch: &mut Scratch, dir: &[u8], name: &[u8], found: &mut Vec<Vec<u8>>) -> Result<(), BadPattern> {
     if !scratch.stat(dir, true).is_ok_and(|stat| stat.kind == NodeKind::Directory) {
         return Ok(());
     }

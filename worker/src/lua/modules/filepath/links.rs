@@ -10,7 +10,7 @@ const MOST_LINKS: u32 = 255;
 ///
 /// # Errors
 /// With the text of what is missing.
-pub fn eval(scratch: &Scratch, path: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
+pub fn eval(scratch: &mut Scratch, path: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
     let mut done: Vec<u8> = if path.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
     let mut ahead: Vec<Vec<u8>> = Vec::new();
     push(path, &mut ahead);
