@@ -36,7 +36,12 @@ pub fn glob(scratch: &mut Scratch, pattern: &[u8]) -> Result<Vec<Vec<u8>>, BadPa
 }
 
 /// Adds what matches in one directory; nothing if it is none.
-fn expand(scratch: &mut Scratch, dir: &[u8], name: &[u8], found: &mut Vec<Vec<u8>>) -> Result<(), BadPattern> {
+fn expand(
+    scratch: &mut Scratch,
+    dir: &[u8],
+    name: &[u8],
+    found: &mut Vec<Vec<u8>>,
+) -> Result<(), BadPattern> {
     if !scratch.stat(dir, true).is_ok_and(|stat| stat.kind == NodeKind::Directory) {
         return Ok(());
     }
