@@ -1,6 +1,7 @@
 //! The server put together: builds the rooms, opens the doors, waits for the end, drains.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use crate::host::http::Client;
 use crate::host::net::Net;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
-use crate::invocation::{DEFAULT_TENANT, Ending, Message};
+use crate::invocation::{DEFAULT_TENANT, Ending, Message, Tenant};
 use crate::nats::{hub, server};
 use crate::notify::ServiceManager;
 use crate::podman::Podman;
@@ -33,6 +34,7 @@ use crate::pool::spawn::SpawnPlan;
 use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
+use crate::schedule::Bucket;
 use crate::secrets::Secrets;
 use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
@@ -57,6 +59,8 @@ pub struct Core {
     pub modules: Rc<Modules>,
     /// The containers.
     pub podman: Rc<Podman>,
+    /// How often tenants' functions were called of late, where that is limited.
+    rates: RefCell<HashMap<Tenant, Bucket>>,
     /// The last runs.
     pub records: Records,
     /// Values that scripts may use without seeing them.
@@ -95,6 +99,16 @@ impl Core {
         self.policies.borrow().of(tenant)
     }
 
+    /// Whether a tenant may have one more invocation now: its `rate` a second, and as many at once.
+    #[must_use]
+    pub fn within_rate(&self, policy: &Policy) -> bool {
+        let Some(rate) = policy.limits.rate.map(f64::from) else { return true };
+        let now = Instant::now();
+        let mut rates = self.rates.borrow_mut();
+        let bucket = rates.entry(policy.tenant.clone()).or_insert_with(|| Bucket::new(now, rate));
+        bucket.take(now, rate, rate)
+    }
+
     /// The limits of a script's runs.
     #[must_use]
     pub fn limits(&self, script: &Script) -> Limits {
@@ -131,6 +145,7 @@ impl Core {
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
+        self.rates.borrow_mut().clear();
         if let Some(Door::Embedded(hub)) = self.door() {
             hub.set_users(config.tables.users.clone());
         }
@@ -396,6 +411,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         pool: pool.clone(),
         modules: modules(config, &pool)?,
         podman: Podman::start(config.podman.clone(), config.containers),
+        rates: RefCell::default(),
         records: Records::default(),
         secrets: Secrets::default(),
         http: Client::new(net.clone()),

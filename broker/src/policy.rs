@@ -172,11 +172,17 @@ impl Refusal {
     }
 }
 
-/// Whether a message may run a script: the script must be sound, the payload no larger than allowed.
+/// Whether a message may run a script: its tenant must be within its rate, the script sound, the payload no
+/// larger than allowed.
 ///
 /// # Errors
 /// The refusal.
-pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), Refusal> {
+pub fn admit(policy: &Policy, script: &Script, message: &Message, within_rate: bool) -> Result<(), Refusal> {
+    if !within_rate {
+        let refusal = Refusal::new(Reason::Overloaded, "too many calls a second".to_owned());
+        let limit = policy.limits.rate.map(|rate| format!("{rate}/s")).unwrap_or_default();
+        return Err(Refusal { limit, ..refusal });
+    }
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
