@@ -409,7 +409,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
-        modules: modules(config, &pool)?,
+        modules: modules(config, &pool),
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),
         records: Records::default(),
@@ -430,15 +430,15 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
 
 /// The compiled modules, kept in the broker's own folder. Without the program, or without a folder, functions
 /// of other kinds run all the same.
-fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
+fn modules(config: &Config, pool: &Pool) -> Rc<Modules> {
     let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
-        return Ok(Modules::new(None, None, config.queue));
+        return Modules::new(None, None, config.queue);
     };
     let store = Store::open(config.state_dir.as_deref()).inspect_err(
         |error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"),
     );
-    let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
-    Ok(Modules::new(Some((compiler, binary)), store.ok(), config.queue))
+    let compiler = Compiler::new(pool.spawner(), binary.clone(), &pool.plan().setup);
+    Modules::new(Some((compiler, binary)), store.ok(), config.queue)
 }
 
 /// Has the pool hold a worker ready as soon as there are WebAssembly functions.
