@@ -213,6 +213,7 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
         without: config.sandbox_without.clone(),
         landlock_abi: config.landlock_abi,
         uid: None,
+        paths: Vec::new(),
     };
     Ok(SpawnPlan { worker_binary: worker_binary(config)?, setup })
 }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msgscript_proto::message::{Engine, Limits};
+use msgscript_proto::message::{Engine, Limits, PathRule, Setup};
 use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Script;
@@ -353,6 +353,21 @@ impl Pool {
         let mut plan = self.settings.plan.clone();
         plan.setup.engine = engine;
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
+    }
+
+    /// What starts processes, for those that run no scripts: they must die with the broker too.
+    #[must_use]
+    pub fn spawner(&self) -> &Spawner {
+        &self.spawner
+    }
+
+    /// The plan of such a process: as workers are started, but for its engine, its paths and its user (`None`:
+    /// one of its own).
+    #[must_use]
+    pub fn child_plan(&self, engine: Engine, paths: Vec<PathRule>, uid: Option<u32>) -> Arc<SpawnPlan> {
+        let mut plan = self.settings.plan.clone();
+        plan.setup = Setup { engine, paths, uid, ..plan.setup };
+        Arc::new(plan)
     }
 
     async fn start_process(

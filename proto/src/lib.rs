@@ -10,6 +10,8 @@ pub mod message;
 
 pub mod host;
 
+pub mod sql;
+
 pub mod outcome;
 
 pub mod sandbox;

@@ -8,6 +8,7 @@ use bincode::{BorrowDecode, Encode};
 use crate::host::{HostCall, HostReply};
 use crate::outcome::Outcome;
 use crate::sandbox::{Layer, Probe, Report};
+use crate::sql::{SqliteCall, SqliteReply};
 
 /// From the broker to a worker.
 #[derive(Debug, Encode, BorrowDecode)]
@@ -35,6 +36,8 @@ pub enum ToWorker<'a> {
     },
     /// Tries an act from inside the jail (only a worker set up as [`Engine::Probe`] obeys).
     Probe(Probe),
+    /// Asks a worker set up as [`Engine::Sqlite`]; answered by [`ToBroker::Sqlite`].
+    Sqlite(SqliteCall<'a>),
 }
 
 /// From a worker to the broker: hostile until checked.
@@ -99,6 +102,8 @@ pub enum ToBroker<'a> {
         /// The system call's result.
         result: i64,
     },
+    /// What a [`ToWorker::Sqlite`] came to.
+    Sqlite(SqliteReply<'a>),
 }
 
 /// How a worker is to set itself up.
@@ -116,6 +121,28 @@ pub struct Setup {
     pub landlock_abi: Option<u8>,
     /// The user and group to become, where the broker may change them.
     pub uid: Option<u32>,
+    /// What of the file system stays within reach. Nothing, for what runs scripts.
+    pub paths: Vec<PathRule>,
+}
+
+/// A file or folder, with all that is below it, that a jail leaves within reach.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct PathRule {
+    /// Its absolute path.
+    pub path: String,
+    /// For what.
+    pub access: PathAccess,
+}
+
+/// What may be done with what lies below a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum PathAccess {
+    /// Reading files and listing folders.
+    Read,
+    /// The same, and running programs.
+    Run,
+    /// Reading, writing, making and removing files, folders and links.
+    Write,
 }
 
 /// What a worker runs.
@@ -127,6 +154,8 @@ pub enum Engine {
     LuaJit,
     /// No engine: acts named by `Probe` messages, to test the jail from inside.
     Probe,
+    /// No scripts: SQLite, on the files of one granted folder.
+    Sqlite,
 }
 
 /// A script's text.

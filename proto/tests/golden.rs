@@ -2,9 +2,12 @@
 //! [`msgscript_proto::VERSION`] too, once a version has been released.
 
 use msgscript_proto::host::{HostCall, HostReply};
-use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Setup, ToBroker, ToWorker};
+use msgscript_proto::message::{
+    Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Setup, ToBroker, ToWorker,
+};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
+use msgscript_proto::sql::{Rows, SqlValue, SqliteCall, SqliteReply};
 use msgscript_proto::{VERSION, codec};
 
 /// Compares all with the table; prints it as it would be now when anything differs.
@@ -31,6 +34,12 @@ fn parts() -> Vec<Part<'static>> {
     PARTS.iter().map(|(name, text)| Part { name, text }).collect()
 }
 
+fn rows() -> Rows<'static> {
+    let values = [SqlValue::Null, SqlValue::Bool(true), SqlValue::Int(-300), SqlValue::Float(0.5)];
+    let texts = [SqlValue::Text(b"x\xff"), SqlValue::Null];
+    Rows { columns: vec![b"a", b"b"], values: values.into_iter().chain(texts).collect() }
+}
+
 /// A new variant does not compile until it stands here: then add it to the table too.
 fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
     match message {
@@ -50,6 +59,11 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
             Outcome::Failed(_) => "Done Failed",
         },
         ToBroker::Probed { .. } => "Probed",
+        ToBroker::Sqlite(reply) => match reply {
+            SqliteReply::Done => "Sqlite Done",
+            SqliteReply::Rows(_) => "Sqlite Rows",
+            SqliteReply::Failed(_) => "Sqlite Failed",
+        },
     }
 }
 
@@ -69,6 +83,11 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
             HostReply::Denied(_) => "HostReply Denied",
         },
         ToWorker::Probe(_) => "Probe",
+        ToWorker::Sqlite(call) => match call {
+            SqliteCall::Open { .. } => "Sqlite Open",
+            SqliteCall::Query { .. } => "Sqlite Query",
+            SqliteCall::Close => "Sqlite Close",
+        },
     }
 }
 
@@ -98,6 +117,9 @@ fn from_worker_to_broker() {
             ("Done NoFunction", done(Outcome::NoFunction { methods: vec!["GET", "POST"] })),
             ("Done Failed", done(Outcome::Failed(failure))),
             ("Probed", ToBroker::Probed { result: -38 }),
+            ("Sqlite Done", ToBroker::Sqlite(SqliteReply::Done)),
+            ("Sqlite Rows", ToBroker::Sqlite(SqliteReply::Rows(rows()))),
+            ("Sqlite Failed", ToBroker::Sqlite(SqliteReply::Failed("no such table: t"))),
         ],
         to_broker_name,
         |message, buffer| codec::encode(message, buffer).unwrap(),
@@ -114,6 +136,7 @@ fn from_broker_to_worker() {
         without: vec![Layer::Uid],
         landlock_abi: Some(1),
         uid: Some(0x4000_0000),
+        paths: vec![PathRule { path: "/srv".into(), access: PathAccess::Read }],
     };
     let invoke = |entry| {
         let headers = vec![("x-id", &b"7"[..])];
@@ -139,6 +162,12 @@ fn from_broker_to_worker() {
             ("HostReply Failed", reply(HostReply::Failed("no"))),
             ("HostReply Denied", reply(HostReply::Denied("denied: x"))),
             ("Probe", ToWorker::Probe(probe)),
+            ("Sqlite Open", ToWorker::Sqlite(SqliteCall::Open { path: "/srv/a.db", read_only: true })),
+            (
+                "Sqlite Query",
+                ToWorker::Sqlite(SqliteCall::Query { sql: b"select 1", args: b"\0", most: 300 }),
+            ),
+            ("Sqlite Close", ToWorker::Sqlite(SqliteCall::Close)),
         ],
         to_worker_name,
         |message, buffer| codec::encode(message, buffer).unwrap(),

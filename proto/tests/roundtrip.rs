@@ -2,10 +2,13 @@
 
 use msgscript_proto::codec::{self, CodecError};
 use msgscript_proto::host::{HostCall, HostReply};
-use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Setup, ToBroker, ToWorker};
+use msgscript_proto::message::{
+    Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Setup, ToBroker, ToWorker,
+};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
+use msgscript_proto::sql::{Rows, SqlValue, SqliteCall, SqliteReply};
 use msgscript_proto::{MAX_MESSAGE, VERSION};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -59,7 +62,7 @@ impl Seed {
 
     fn to_broker(&self, kind: usize) -> ToBroker<'_> {
         let (invocation, call) = (self.other, self.small());
-        match kind % 9 {
+        match kind % 10 {
             0 => {
                 let report = Report { landlock_abi: self.bytes.len() as u8, layers: self.layers() };
                 ToBroker::Ready { version: self.small(), report }
@@ -81,13 +84,17 @@ impl Seed {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
             }
+            8 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
+                columns: vec![&self.bytes],
+                values: vec![SqlValue::Text(&self.bytes), SqlValue::Int(self.other.cast_signed())],
+            })),
             _ => ToBroker::Probed { result: self.other.cast_signed() },
         }
     }
 
     fn to_worker(&self, kind: usize) -> ToWorker<'_> {
         let (script, call) = (self.number, self.small());
-        match kind % 10 {
+        match kind % 11 {
             0 => ToWorker::Setup(Setup {
                 version: VERSION,
                 engine: Engine::LuaJit,
@@ -95,6 +102,7 @@ impl Seed {
                 without: self.layers(),
                 landlock_abi: self.flag.then_some(1),
                 uid: (!self.flag).then_some(call),
+                paths: vec![PathRule { path: self.text.clone(), access: PathAccess::Write }],
             }),
             1 => ToWorker::Load(Load { script, parts: self.parts() }),
             2 => ToWorker::Check(Load { script, parts: self.parts() }),
@@ -107,6 +115,11 @@ impl Seed {
                 call,
                 reply: if self.flag { HostReply::Done } else { HostReply::NotFound },
             },
+            9 => ToWorker::Sqlite(SqliteCall::Query {
+                sql: &self.bytes,
+                args: self.text.as_bytes(),
+                most: self.number,
+            }),
             _ => {
                 let args = [ProbeArg::Value(self.number); 6];
                 ToWorker::Probe(Probe::Syscall { number: -1, args, buffers: vec![self.bytes.clone()] })

@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use msgscript_proto::message::{Engine, Setup, ToBroker};
+use msgscript_proto::message::{Engine, PathRule, Setup, ToBroker};
 use msgscript_proto::sandbox::{Layer, Report};
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -23,10 +23,13 @@ use crate::link::Link;
 
 mod files;
 mod limits;
+mod role;
 mod syscalls;
 mod user;
 
 pub mod sys;
+
+use role::Role;
 
 /// The exit status of a worker that could not close its jail (`EX_CONFIG`).
 pub const NOT_JAILED: i32 = 78;
@@ -60,6 +63,7 @@ pub struct Plan {
     without: Vec<Layer>,
     landlock_abi: Option<u8>,
     uid: Option<u32>,
+    paths: Vec<PathRule>,
     data: u64,
 }
 
@@ -73,8 +77,13 @@ impl Plan {
             without: setup.without.clone(),
             landlock_abi: setup.landlock_abi,
             uid: setup.uid,
+            paths: setup.paths.clone(),
             data,
         }
+    }
+
+    fn role(&self) -> Role {
+        Role::of(self.engine)
     }
 
     fn has(&self, layer: Layer) -> bool {
@@ -86,21 +95,24 @@ impl Plan {
         close_surroundings().of(Layer::Rlimits)?;
         sys::be_batch();
         if self.has(Layer::Rlimits) {
-            limits::close(self.data).of(Layer::Rlimits)?;
+            limits::close(self.data, self.role()).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::close(self.uid).of(Layer::Uid)?;
         }
         user::close_process().of(Layer::Uid)?;
-        sys::harden(self.engine != Engine::LuaJit);
+        sys::harden(!self.role().makes_code);
         if self.has(Layer::NoNewPrivs) {
             prctl::set_no_new_privs().of(Layer::NoNewPrivs)?;
         }
-        let landlock_abi =
-            if self.has(Layer::Landlock) { files::close(self.landlock_abi).of(Layer::Landlock)? } else { 0 };
+        let landlock_abi = if self.has(Layer::Landlock) {
+            files::close(self.landlock_abi, &self.paths).of(Layer::Landlock)?
+        } else {
+            0
+        };
         self.check_files()?;
         if self.has(Layer::Rlimits) {
-            limits::close_descriptors().of(Layer::Rlimits)?;
+            limits::close_descriptors(self.role()).of(Layer::Rlimits)?;
         }
         self.check()?;
         if self.has(Layer::Seccomp) {
@@ -118,7 +130,7 @@ impl Plan {
     /// Tries the layers that can be tried without dying; the broker looks at the filter from outside.
     fn check(&self) -> Result<(), JailError> {
         if self.has(Layer::Rlimits) {
-            limits::check(self.data).of(Layer::Rlimits)?;
+            limits::check(self.data, self.role()).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::check(self.uid).of(Layer::Uid)?;

@@ -77,7 +77,9 @@ fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link) -> Result<(), i32> {
             invoke_once(vm, &invoke, out).map_err(|_| PROTOCOL)?;
             vm.prepare(invoke.script);
         }
-        ToWorker::Setup(_) | ToWorker::HostReply { .. } | ToWorker::Probe(_) => return Err(PROTOCOL),
+        ToWorker::Setup(_) | ToWorker::HostReply { .. } | ToWorker::Probe(_) | ToWorker::Sqlite(_) => {
+            return Err(PROTOCOL);
+        }
     }
     Ok(())
 }

@@ -133,6 +133,7 @@ impl Ground {
                 without,
                 landlock_abi: self.landlock_abi,
                 uid: None,
+                paths: Vec::new(),
             },
         })
     }

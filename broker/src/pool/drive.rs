@@ -258,9 +258,10 @@ impl Drive {
                 self.host_call(invocation, call, Call::from_wire(&request))
             }
             ToBroker::Returned { invocation } => self.returned(invocation),
-            ToBroker::Ready { .. } | ToBroker::NotJailed { .. } | ToBroker::Probed { .. } => {
-                Err(Violation("a message out of place"))
-            }
+            ToBroker::Ready { .. }
+            | ToBroker::NotJailed { .. }
+            | ToBroker::Probed { .. }
+            | ToBroker::Sqlite(_) => Err(Violation("a message out of place")),
         }
     }
 

@@ -30,7 +30,7 @@ const FIRST_USER: u32 = 0x4000_0000;
 pub struct SpawnPlan {
     /// The worker's program. An absolute path.
     pub worker_binary: PathBuf,
-    /// What it is told first. [`spawn`] fills in `uid`.
+    /// What it is told first. [`spawn`] gives it a user of its own unless it names one.
     pub setup: Setup,
 }
 
@@ -89,7 +89,7 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     if !plan.worker_binary.is_absolute() {
         return Err(SpawnError::Relative(plan.worker_binary.clone()));
     }
-    let setup = Setup { uid: worker_user(&plan.setup), ..plan.setup.clone() };
+    let setup = Setup { uid: plan.setup.uid.or_else(|| worker_user(&plan.setup)), ..plan.setup.clone() };
     let (socket, worker_end) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

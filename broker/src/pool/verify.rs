@@ -166,7 +166,8 @@ mod tests {
         Seccomp_filters:\t1\n";
 
     fn setup(without: Vec<Layer>) -> Setup {
-        Setup { version: VERSION, engine: Engine::Lua, memory: 0, without, landlock_abi: None, uid: Some(7) }
+        let (engine, paths) = (Engine::Lua, Vec::new());
+        Setup { version: VERSION, engine, memory: 0, without, landlock_abi: None, uid: Some(7), paths }
     }
 
     fn open_layer(status: &str, without: Vec<Layer>) -> Option<Layer> {

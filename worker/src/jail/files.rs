@@ -1,14 +1,16 @@
 //! Landlock: no file, no TCP, no signal or abstract socket outside, as far as the kernel's version of the
-//! interface knows these rights. Every right is handled and none is given back.
+//! interface knows these rights. Every right is handled, and none is given back but on the paths that the
+//! set-up names.
 //!
-//! Takes a version to stay below, gives the version in force.
+//! Takes a version to stay below and those paths, gives the version in force.
 
 use std::io;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr,
-    RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
+use msgscript_proto::message::{PathAccess, PathRule};
 
 /// The newest version that this program knows; its rights are those of the crate.
 const NEWEST: u8 = 10;
@@ -17,8 +19,9 @@ const NEWEST: u8 = 10;
 /// process must have no other.
 ///
 /// # Errors
-/// When there is another thread, or the kernel has no Landlock, or does less than its version promises.
-pub(super) fn close(at_most: Option<u8>) -> io::Result<u8> {
+/// When there is another thread, or the kernel has no Landlock, or does less than its version promises, or a
+/// path does not open.
+pub(super) fn close(at_most: Option<u8>, paths: &[PathRule]) -> io::Result<u8> {
     require_one_thread()?;
     let newest = at_most.unwrap_or(NEWEST).min(NEWEST);
     // Every right is a hard requirement, so a version that the kernel lacks rights of is refused, and
@@ -27,7 +30,11 @@ pub(super) fn close(at_most: Option<u8>) -> io::Result<u8> {
         .rev()
         .find_map(|version| Some((version, ruleset(ABI::from(i32::from(version))).ok()?)))
         .ok_or_else(|| io::Error::other("the kernel does not offer Landlock (5.13, and `lsm=` naming it)"))?;
-    let status = ruleset.create().and_then(|created| created.restrict_self()).map_err(io::Error::other)?;
+    let mut created = ruleset.create().map_err(io::Error::other)?;
+    for rule in paths {
+        created = open_up(created, rule, ABI::from(i32::from(version)))?;
+    }
+    let status = created.restrict_self().map_err(io::Error::other)?;
     let LandlockStatus::Available { effective_abi, .. } = status.landlock else {
         return Err(io::Error::other(format!("Landlock is {:?}", status.landlock)));
     };
@@ -51,6 +58,28 @@ fn ruleset(abi: ABI) -> Result<Ruleset, RulesetError> {
         ruleset = ruleset.scope(Scope::from_all(abi))?;
     }
     Ok(ruleset)
+}
+
+/// Leaves one path within reach.
+fn open_up(created: RulesetCreated, rule: &PathRule, abi: ABI) -> io::Result<RulesetCreated> {
+    let failed = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", rule.path));
+    let path = PathFd::new(&rule.path).map_err(|error| failed(&error))?;
+    let mut rights = rights(rule.access) & AccessFs::from_all(abi);
+    if !std::fs::metadata(&rule.path).map_err(|error| failed(&error))?.is_dir() {
+        rights &= AccessFs::from_file(abi);
+    }
+    created.add_rule(PathBeneath::new(path, rights)).map_err(|error| failed(&error))
+}
+
+fn rights(access: PathAccess) -> BitFlags<AccessFs> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let make = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::MakeSym | AccessFs::Refer;
+    let change = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::RemoveFile | AccessFs::RemoveDir;
+    match access {
+        PathAccess::Read => read,
+        PathAccess::Run => read | AccessFs::Execute,
+        PathAccess::Write => read | make | change,
+    }
 }
 
 fn require_one_thread() -> io::Result<()> {

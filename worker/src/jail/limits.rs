@@ -7,6 +7,8 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::role::Role;
+
 /// Deep recursion in a script is to end in a Lua error, not in a fault: a full Lua stack of calls through
 /// `string.gsub` takes some 90 MiB, more than any other way. The stack may grow to this, in
 /// bytes, where the hard limit allows it.
@@ -15,6 +17,11 @@ const STACK: u64 = 128 << 20;
 /// Address space beyond what the engine holds already and may still write to, in bytes: the stack, and
 /// read-only or reserved pages.
 const SPARE_ADDRESSES: u64 = 192 << 20;
+
+/// What this role has no use for at all.
+fn nothing(role: Role) -> impl Iterator<Item = Resource> {
+    NOTHING.into_iter().filter(move |resource| !(role.writes_files && *resource == Resource::RLIMIT_FSIZE))
+}
 
 /// What a worker has no use for at all.
 const NOTHING: [Resource; 7] = [
@@ -32,8 +39,8 @@ const NOTHING: [Resource; 7] = [
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn close(data: u64) -> io::Result<()> {
-    for resource in NOTHING {
+pub(super) fn close(data: u64, role: Role) -> io::Result<()> {
+    for resource in nothing(role) {
         lower(resource, 0)?;
     }
     let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
@@ -44,23 +51,24 @@ pub(super) fn close(data: u64) -> io::Result<()> {
     lower(Resource::RLIMIT_AS, mapped.saturating_add(data).saturating_add(SPARE_ADDRESSES))
 }
 
-/// No new descriptor, not even in the place of a closed one. Those that are open stay. To be called when
-/// nothing needs to be opened any more.
+/// No new descriptor but what the role may open; for most, not even in the place of a closed one. Those that
+/// are open stay. To be called when nothing else needs to be opened any more.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn close_descriptors() -> io::Result<()> {
-    lower(Resource::RLIMIT_NOFILE, 0)
+pub(super) fn close_descriptors(role: Role) -> io::Result<()> {
+    lower(Resource::RLIMIT_NOFILE, role.descriptors)
 }
 
 /// Whether the kernel took them all.
 ///
 /// # Errors
 /// Names the first limit that reads back otherwise.
-pub(super) fn check(data: u64) -> io::Result<()> {
-    for resource in NOTHING.into_iter().chain([Resource::RLIMIT_NOFILE]) {
+pub(super) fn check(data: u64, role: Role) -> io::Result<()> {
+    for resource in nothing(role) {
         expect(resource, 0)?;
     }
+    expect(Resource::RLIMIT_NOFILE, role.descriptors)?;
     expect(Resource::RLIMIT_DATA, data)
 }
 

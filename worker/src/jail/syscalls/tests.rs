@@ -50,7 +50,7 @@ fn allows(engine: Engine, number: i64, args: [u64; 6]) -> bool {
     }
 }
 
-const ENGINES: [Engine; 3] = [Engine::Lua, Engine::LuaJit, Engine::Probe];
+const ENGINES: [Engine; 4] = [Engine::Lua, Engine::LuaJit, Engine::Probe, Engine::Sqlite];
 
 /// Arguments that each row must allow.
 fn sample(row: &Row) -> [u64; 6] {
