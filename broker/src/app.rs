@@ -5,25 +5,33 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::LocalBoxFuture;
 use msgscript_proto::message::{Engine, Limits, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::catalog::{Catalog, Script, file};
+use crate::access::HttpAccess;
+use crate::access::webhook::Webhook;
+use crate::catalog::tenancy::Tenancy;
+use crate::catalog::{Catalog, Executor, Script, file};
+use crate::config::value::Backend;
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
-use crate::invocation::{Ending, Message};
+use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
+use crate::wasm::Modules;
+use crate::wasm::compiler::Compiler;
+use crate::wasm::file::Place;
+use crate::wasm::store::Store;
 use crate::{pipeline, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
@@ -33,10 +41,14 @@ const CONFIGURATION: u8 = 78;
 pub struct Core {
     config: RefCell<Rc<Config>>,
     policies: RefCell<Policies>,
+    /// Whose scripts are whose; the store follows it.
+    tenancy: watch::Sender<Rc<Tenancy>>,
     /// The scripts in service.
     pub catalog: Catalog,
     /// The workers.
     pub pool: Rc<Pool>,
+    /// Compiled WebAssembly.
+    pub modules: Rc<Modules>,
     /// The last runs.
     pub records: Records,
     door: OnceCell<Door>,
@@ -78,9 +90,30 @@ impl Core {
         Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls }
     }
 
+    /// Where a script's files may be: relative paths start from its own folder, and a named tenant's stay
+    /// there or in granted ones.
+    #[must_use]
+    pub fn place(&self, script: &Script) -> Place {
+        let config = self.config();
+        let below = match config.backend {
+            Backend::File => Path::new(&*script.source.name).parent(),
+            Backend::Etcd => None,
+        };
+        let folder = config.folders.scripts.join(below.unwrap_or(Path::new("")));
+        let granted = || {
+            let policy = self.policy(&script.tenant);
+            policy.grants.files.iter().map(|scope| scope.path.as_path().to_owned()).collect()
+        };
+        Place { folder, beside: (&*script.tenant != DEFAULT_TENANT).then(granted) }
+    }
+
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
+        if let Some(Door::Embedded(hub)) = self.door() {
+            hub.set_users(config.tables.users.clone());
+        }
+        self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -100,6 +133,33 @@ pub struct Front(pub Rc<Core>);
 impl ingress::App for Front {
     fn scripts(&self, subject: &str) -> Vec<Rc<Script>> {
         self.0.catalog.current().index.matching(subject).into_owned()
+    }
+
+    fn access(&self, subject: &str) -> Option<Rc<HttpAccess>> {
+        if self.0.policies.borrow().are_open() {
+            return None;
+        }
+        let tenancy = self.0.tenancy.borrow().clone();
+        let policy = self.0.policy(tenancy.of_subject(subject));
+        (!policy.http.is_open()).then(|| policy.http.clone())
+    }
+
+    fn is_signed(&self, webhook: &Webhook, message: &Message) -> bool {
+        let config = self.0.config();
+        let Some(secret) = config.tables.secrets.get(&webhook.secret) else { return false };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        match secret.source.read() {
+            Ok(secret) => webhook.admits(&secret, &message.headers, &message.payload, now),
+            Err(error) => {
+                tracing::error!(secret = webhook.secret, %error, "a webhook's secret cannot be read");
+                false
+            }
+        }
+    }
+
+    fn refused(&self, subject: &str, client: &str) {
+        let tenancy = self.0.tenancy.borrow().clone();
+        telemetry::request_refused(tenancy.of_subject(subject), subject, client);
     }
 
     fn longest(&self, script: &Script) -> Duration {
@@ -215,10 +275,10 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
         uid: None,
         paths: Vec::new(),
     };
-    Ok(SpawnPlan { worker_binary: worker_binary(config)?, setup })
+    Ok(SpawnPlan { worker_binary: worker_binary(config, "msgscript-worker")?, setup })
 }
 
-fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {
+fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {
     let own = std::env::current_exe()
         .map_err(|error| StartError::other("cannot find the broker's own path", error))?;
     let beside = own.parent().map(PathBuf::from).unwrap_or_default();
@@ -226,11 +286,11 @@ fn worker_binary(config: &Config) -> Result<PathBuf, StartError> {
         Some(folder) => vec![folder.clone()],
         None => vec![beside.clone(), beside.join("../libexec/msgscript")],
     };
-    let found = folders.iter().map(|folder| folder.join("msgscript-worker")).find(|path| path.is_file());
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
     let found = found.and_then(|path| path.canonicalize().ok());
     found.ok_or_else(|| {
         let places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        StartError::Other(format!("msgscript-worker is not in {} (see --worker-dir)", places.join(" or ")))
+        StartError::Other(format!("{name} is not in {} (see --worker-dir)", places.join(" or ")))
     })
 }
 
@@ -281,14 +341,18 @@ async fn run(config: Config) -> Result<(), StartError> {
 /// Workers first, since they check the scripts; then the scripts.
 async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let started = Instant::now();
-    let settings = pool::Settings { workers: config.workers, queue: config.queue, plan: spawn_plan(config)? };
+    let (workers, queue) = (config.workers, config.queue);
+    let wasm = worker_binary(config, "msgscript-worker-wasm").ok();
+    let settings = pool::Settings { workers, queue, plan: spawn_plan(config)?, wasm };
     let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
     let core = Rc::new(Core {
         policies: RefCell::new(Policies::new(config)),
+        tenancy: watch::Sender::new(Rc::new(Tenancy::new(&config.tables.tenants))),
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
+        modules: modules(config, &pool)?,
         records: Records::default(),
         door: OnceCell::new(),
         answering: Rc::new(()),
@@ -297,7 +361,34 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     read_scripts(&core).await?;
+    tokio::task::spawn_local(expect_wasm(core.clone()));
     Ok(core)
+}
+
+/// The compiled modules, kept in the broker's own folder. Without the program, or without a folder, functions
+/// of other kinds run all the same.
+fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
+    let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
+        return Ok(Modules::new(None, None, config.queue));
+    };
+    let store = Store::open(config.state_dir.as_deref())
+        .inspect_err(|error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"));
+    let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
+    Ok(Modules::new(Some((compiler, binary)), store.ok(), config.queue))
+}
+
+/// Has the pool hold a worker ready as soon as there are WebAssembly functions.
+async fn expect_wasm(core: Rc<Core>) {
+    let mut changes = core.catalog.changes();
+    loop {
+        let is_wasm = |script: &Rc<Script>| script.executor == Executor::Wasm;
+        if core.catalog.current().index.list().iter().any(is_wasm) {
+            return core.pool.expect_wasm();
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Reads the scripts, each compiled in a worker first, and follows their changes from then on.
@@ -306,7 +397,9 @@ async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
     let checking = core.clone();
     let check =
         async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
-    let store = file::FileStore::open(config.folders.clone(), core.catalog.clone(), check).await;
+    let store =
+        file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
+            .await;
     let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
     tokio::task::spawn_local(store.follow());
     Ok(())
@@ -357,9 +450,11 @@ async fn open_nats(
             let address = listener.local_addr().map_err(|error| StartError::other("embedded NATS", error))?;
             let settings = hub::Settings {
                 max_payload: usize::try_from(config.limits.payload).unwrap_or(usize::MAX),
+                own_group: config.queue_group.clone(),
                 ..hub::Settings::default()
             };
             let hub = hub::Hub::new(settings);
+            hub.set_users(config.tables.users.clone());
             let serving = tokio::task::spawn_local(server::serve(listener, hub.clone(), end.clone().wait()));
             doors.end.push(Box::pin(async move {
                 let _ = serving.await;

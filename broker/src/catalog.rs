@@ -5,8 +5,10 @@
 
 pub mod header;
 pub mod library;
+pub mod tenancy;
 
 mod build;
+mod shelf;
 mod versions;
 
 pub mod file;
@@ -19,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::invocation::Tenant;
 use crate::route::Index;
-use library::{Libraries, LibraryError};
+use library::Shelves;
 
 /// One version of a script.
 #[derive(Debug)]
@@ -147,7 +149,7 @@ pub struct Snapshot {
     /// The scripts, by subject.
     pub index: Index,
     /// The libraries, by name.
-    pub libraries: Rc<Libraries>,
+    pub libraries: Shelves,
     /// What is wrong, sorted by file.
     pub problems: Vec<Problem>,
 }
@@ -187,15 +189,6 @@ impl Catalog {
     pub fn changes(&self) -> watch::Receiver<Rc<Snapshot>> {
         self.current.subscribe()
     }
-
-    /// For `require("name")` at run time: the library behind all that it requires; none if there is no
-    /// such library.
-    ///
-    /// # Errors
-    /// When one that it requires is missing, or they require each other.
-    pub fn library(&self, name: &str) -> Result<Option<Vec<Part>>, LibraryError> {
-        self.current().libraries.get(name)
-    }
 }
 
 #[cfg(test)]
@@ -212,7 +205,6 @@ mod tests {
         changes.changed().await.unwrap();
         assert_eq!(changes.borrow_and_update().index.list().len(), 1);
         assert_eq!(before.index.list().len(), 0, "who holds the old state keeps it");
-        assert!(catalog.library("x").unwrap().is_none());
     }
 
     #[test]

@@ -255,9 +255,6 @@ impl Config {
         if self.plugin.is_some() {
             return Some("this version loads no plugins yet; leave out `--plugin`");
         }
-        if !self.tables.tenants.is_empty() {
-            return Some("this version knows no tenant but `default` yet; leave out `[[tenant]]`");
-        }
         None
     }
 

@@ -3,7 +3,6 @@
 //! Takes a call that policy permitted, gives the answer. A worker's request is copied out of its packet
 //! before anything else looks at it. `dispatch` asks the policy and hands each call to its file.
 
-pub mod child;
 mod dispatch;
 pub mod library;
 pub mod nats;

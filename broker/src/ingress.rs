@@ -10,6 +10,8 @@ pub mod pages;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::access::HttpAccess;
+use crate::access::webhook::Webhook;
 use crate::catalog::Script;
 use crate::invocation::{Ending, Message};
 use crate::records::Record;
@@ -19,6 +21,15 @@ pub trait App: 'static {
     /// The scripts that answer a literal subject; empty if there are none. They stay those of the moment,
     /// whatever changes afterwards.
     fn scripts(&self, subject: &str) -> Vec<Rc<Script>>;
+
+    /// Who may call functions of this subject; `None`: anyone.
+    fn access(&self, subject: &str) -> Option<Rc<HttpAccess>>;
+
+    /// Whether a request carries the signature that its subject's webhook demands.
+    fn is_signed(&self, webhook: &Webhook, message: &Message) -> bool;
+
+    /// A request was refused.
+    fn refused(&self, subject: &str, client: &str);
 
     /// The longest that this script may run.
     fn longest(&self, script: &Script) -> Duration;

@@ -181,6 +181,15 @@ pub enum Answer {
         /// The headers as the script gave them, in order.
         headers: Vec<(String, String)>,
     },
+    /// A command's own result document: as a message, but with a status and headers in the JSON answer.
+    Result {
+        /// The payload.
+        payload: Bytes,
+        /// The status, 200 to 599.
+        status: u16,
+        /// The headers, in the order of their names. Not checked.
+        headers: Vec<(String, String)>,
+    },
     /// The script is in HTTP mode and has no function for the method: 405 with `Allow`, or 501 if no
     /// script could have one. These exist.
     NoFunction {

@@ -14,17 +14,20 @@ pub mod invocation;
 pub mod catalog;
 pub mod route;
 
-// 3 may: admission, and each host call.
+// 3 may: who comes in, admission, and each host call.
+pub mod access;
 pub mod policy;
 
 // 4 when, 5 who: the queue and the workers.
 pub mod schedule;
 pub mod pool;
+pub mod wasm;
 
 // 6 powers: what scripts ask for.
 pub mod host;
 
 // 7 out: endings become answers.
+pub mod result;
 pub mod reply;
 pub mod records;
 pub mod telemetry;

@@ -3,11 +3,27 @@
 //! 1 *ingress* made a [`Message`] of bytes, and 2 *route* found its scripts; for each of them, this:
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::app::Core;
-use crate::catalog::Script;
+use crate::catalog::{Executor, Script};
 use crate::invocation::{Ending, Invocation, Message, Reason};
+use crate::wasm::{Module, ModuleError, file};
 use crate::{policy, telemetry};
+
+/// The module that a script names, compiled; none for other scripts.
+async fn module(
+    app: &Rc<Core>,
+    script: &Script,
+    deadline: Instant,
+) -> Result<Option<Rc<Module>>, ModuleError> {
+    if script.executor != Executor::Wasm {
+        return Ok(None);
+    }
+    let written = file::written(&script.source.text)?;
+    let spot = file::Spot { place: app.place(script), written };
+    app.modules.get(&script.tenant, spot, deadline).await.map(Some)
+}
 
 /// Runs one script for one message. Whoever stops waiting for this stops only the waiting: spawn it as a
 /// task where that matters.
@@ -26,10 +42,17 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     let deadline = message.arrived + wall;
     let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline });
 
-    // 4 check out a worker, 5 run, 6 answer its host calls (`host/dispatch.rs`).
-    let ending = app.pool.run(invocation, limits).await.unwrap_or_else(|_| {
-        Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
-    });
+    // 4 check out a worker (of the compiled module, if the script is one), 5 run, 6 answer its host calls
+    // (`host/dispatch.rs`).
+    let ending = match module(&app, &script, deadline).await {
+        Ok(module) => app.pool.run(invocation, module, limits).await.unwrap_or_else(|_| {
+            Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
+        }),
+        Err(error) => {
+            let text = format!("{}: {error}", script.source.name);
+            Ending { limit: error.limit(), ..Ending::failed(id, &script, error.reason(), text) }
+        }
+    };
 
     // 7 reply is the ingress's own.
     telemetry::ended(&script, &ending);

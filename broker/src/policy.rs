@@ -12,9 +12,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::access::HttpAccess;
 use crate::catalog::{Executor, Script};
 use crate::config::Config;
 use crate::config::tenant::TenantLimits;
+use crate::config::value::Isolation;
 use crate::invocation::{DEFAULT_TENANT, Message, Reason, Tenant};
 use crate::units::print_size;
 use grants::Grants;
@@ -53,6 +55,12 @@ pub struct Policy {
     pub grants: Grants,
     /// What its scripts may use.
     pub limits: TenantLimits,
+    /// What one worker may serve.
+    pub isolation: Isolation,
+    /// Whether its scripts may ask for LuaJIT's compiler.
+    pub jit: bool,
+    /// Who may call its functions over HTTP.
+    pub http: Rc<HttpAccess>,
 }
 
 impl Policy {
@@ -77,23 +85,44 @@ pub struct Policies {
     by_tenant: HashMap<Tenant, Rc<Policy>>,
     /// For a tenant that is no longer configured: its last runs may do nothing.
     nothing: Rc<Policy>,
+    open: bool,
 }
 
 impl Policies {
     /// The policies that a configuration says.
     #[must_use]
     pub fn new(config: &Config) -> Policies {
-        let default_limits = TenantLimits::of_broker(&config.limits, config.queue);
-        let policy = |tenant: &str, grants, limits| Rc::new(Policy { tenant: tenant.into(), grants, limits });
-        let nothing = policy("", Grants::default(), default_limits.clone());
-        let default = policy(DEFAULT_TENANT, Grants::of_default(&config.allow), default_limits);
-        let named = config
-            .tables
-            .tenants
-            .iter()
-            .map(|tenant| policy(&tenant.name, Grants::of_named(&tenant.grants), tenant.limits.clone()));
+        let own = |tenant: &str, grants| Policy {
+            tenant: tenant.into(),
+            grants,
+            limits: TenantLimits::of_broker(&config.limits, config.queue),
+            isolation: Isolation::Tenant,
+            jit: true,
+            http: Rc::default(),
+        };
+        let nothing = Rc::new(own("", Grants::default()));
+        let default = Rc::new(own(DEFAULT_TENANT, Grants::of_default(&config.allow)));
+        let named = config.tables.tenants.iter().map(|tenant| {
+            Rc::new(Policy {
+                tenant: tenant.name.as_str().into(),
+                grants: Grants::of_named(&tenant.grants),
+                limits: tenant.limits.clone(),
+                isolation: tenant.isolation,
+                jit: tenant.jit,
+                http: Rc::new(tenant.http.clone()),
+            })
+        });
         let all = std::iter::once(default).chain(named);
-        Policies { by_tenant: all.map(|policy| (policy.tenant.clone(), policy)).collect(), nothing }
+        let by_tenant: HashMap<Tenant, Rc<Policy>> =
+            all.map(|policy| (policy.tenant.clone(), policy)).collect();
+        let open = by_tenant.values().all(|policy| policy.http.is_open());
+        Policies { by_tenant, nothing, open }
+    }
+
+    /// Whether anyone may call every tenant's functions over HTTP.
+    #[must_use]
+    pub fn are_open(&self) -> bool {
+        self.open
     }
 
     /// A tenant's policy; one that allows nothing if there is no such tenant.
@@ -131,7 +160,7 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), 
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
-    if script.executor != Executor::Lua {
+    if script.executor == Executor::Podman {
         let text = format!(
             "{}: this version runs no scripts of the executor {}",
             script.name,

@@ -6,6 +6,7 @@
 
 pub mod drive;
 pub mod job;
+pub mod solo;
 pub mod spawn;
 pub mod verdict;
 pub mod verify;
@@ -13,6 +14,7 @@ pub mod worker;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ use crate::catalog::Script;
 use crate::host::Powers;
 use crate::invocation::{Ending, Invocation, Reason};
 use crate::schedule::{Cost, Queue, choose};
+use crate::wasm::Module;
 use job::{Job, Work};
 use spawn::{SpawnPlan, Spawner};
 use worker::Worker;
@@ -36,6 +39,9 @@ const MOST_SERVED: u64 = 100_000;
 
 /// Age after which an idle worker is replaced.
 const MOST_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// Workers that are kept bound to modules, or as many as there are workers otherwise if that is more.
+const WASM_WORKERS: usize = 8;
 
 /// How often the queue is looked through for jobs whose deadline has come.
 const SWEEP: Duration = Duration::from_millis(25);
@@ -55,6 +61,8 @@ pub struct Settings {
     pub queue: usize,
     /// How to start a worker.
     pub plan: SpawnPlan,
+    /// The program of workers for WebAssembly, if there is one.
+    pub wasm: Option<PathBuf>,
 }
 
 /// The pool.
@@ -71,6 +79,10 @@ pub struct Pool {
 }
 
 struct State {
+    /// How many serve, of those that are not bound to a module; and how many of one module at most.
+    places: usize,
+    /// Whether there are scripts that need workers for WebAssembly.
+    wasm: bool,
     workers: Vec<Rc<Worker>>,
     spares: Vec<Rc<Worker>>,
     /// Workers on their way, by engine.
@@ -110,6 +122,8 @@ impl Pool {
     /// When no thread can be had to start them from.
     pub fn start(settings: Settings) -> Result<Rc<Pool>, spawn::SpawnError> {
         let state = State {
+            places: settings.workers,
+            wasm: false,
             workers: Vec::new(),
             spares: Vec::new(),
             starting: HashMap::new(),
@@ -171,11 +185,16 @@ impl Pool {
         }
     }
 
-    /// Runs a script; ends with it. Dropping the receiver does not stop the run.
-    pub fn run(self: &Rc<Self>, invocation: Rc<Invocation>, limits: Limits) -> oneshot::Receiver<Ending> {
+    /// Runs a script, or this module for it; ends with it. Dropping the receiver does not stop the run.
+    pub fn run(
+        self: &Rc<Self>,
+        invocation: Rc<Invocation>,
+        module: Option<Rc<Module>>,
+        limits: Limits,
+    ) -> oneshot::Receiver<Ending> {
         let (reply, ending) = oneshot::channel();
         let deadline = invocation.deadline;
-        self.submit(Job::new(Work::Run { invocation, reply }, limits, deadline));
+        self.submit(Job::new(Work::Run { invocation, module, reply }, limits, deadline));
         ending
     }
 
@@ -202,13 +221,18 @@ impl Pool {
         }
         let mean = state.costs.get(&job.script().id).and_then(Cost::short);
         job.short = mean.filter(|_| job.is_small());
+        let wasm = job.engine() == Engine::Wasm;
+        state.wasm |= wasm;
         if state.queue.is_empty() {
             match state.hand(job) {
-                Ok(()) => return,
+                Ok(()) => {
+                    drop(state);
+                    return if wasm { self.fill_wasm() };
+                }
                 Err(back) => job = back,
             }
         }
-        let lacking = !state.workers.iter().any(|worker| worker.fits(&job));
+        let lacking = !wasm && !state.workers.iter().any(|worker| worker.fits(&job));
         let (engine, capacity) = (job.engine(), state.queue.capacity());
         // Checks are the broker's own and bounded where they are made: a full queue must not reject a script.
         let full = match &job.work {
@@ -226,6 +250,9 @@ impl Pool {
         }
         if lacking {
             self.make_room_for(engine);
+        }
+        if wasm {
+            self.fill_wasm();
         }
         self.waiting.notify_one();
     }
@@ -254,25 +281,29 @@ impl Pool {
 
     /// Gives a worker as many waiting jobs as it may take.
     fn feed(self: &Rc<Self>, worker: &Worker) {
-        let mut state = self.state.borrow_mut();
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
         let now = Instant::now();
         loop {
             let next = state.queue.take(|job| {
                 job.is_wanted() && job.deadline > now && worker.fits(job) && {
+                    worker.is_bound() || may_bind(&state.workers, job, state.places)
+                } && {
                     let view = worker.view(job);
                     view.in_flight == 0 || view.ahead
                 }
             });
             let Some(job) = next else { break };
             if let Err((job, error)) = worker.hand(job) {
-                drop(state);
+                drop(guard);
                 return drive::unsendable(worker, job, &error);
             }
         }
         if worker.jobs.borrow().is_empty() {
             worker.idle_since.set(now);
         }
-        drop(state);
+        drop(guard);
+        self.fill_wasm();
         self.changed.notify_waiters();
     }
 
@@ -309,8 +340,8 @@ impl Pool {
     /// Starts workers until there are enough, and a spare.
     fn fill(self: &Rc<Self>) {
         let state = self.state.borrow();
-        let starting: usize = state.starting.values().sum();
-        let have = state.workers.len() + state.spares.len() + starting;
+        let starting = state.starting.iter().filter(|(engine, _)| **engine != Engine::Wasm);
+        let have = state.unbound().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
         let wanted = self.settings.workers + 1;
         let closed = state.closed;
         drop(state);
@@ -332,7 +363,10 @@ impl Pool {
             // The one that has been idle the longest gives way. If all are busy, the job waits, and the
             // next to become idle is asked.
             let idle = state.workers.iter().enumerate().filter(|(_, worker)| {
-                worker.engine != engine && worker.ready.get() && worker.jobs.borrow().is_empty()
+                worker.engine != engine
+                    && worker.engine != Engine::Wasm
+                    && worker.ready.get()
+                    && worker.jobs.borrow().is_empty()
             });
             let Some((at, _)) = idle.min_by_key(|(_, worker)| worker.idle_since.get()) else { return };
             let retired = state.workers.swap_remove(at);
@@ -348,21 +382,50 @@ impl Pool {
         }
     }
 
+    /// There are scripts that need workers for WebAssembly: has one ready.
+    pub fn expect_wasm(self: &Rc<Self>) {
+        self.state.borrow_mut().wasm = true;
+        self.fill_wasm();
+    }
+
+    /// Keeps one worker for WebAssembly ready that is bound to no module yet. These have places of their own,
+    /// since each serves one module for all its life; the one that has been idle the longest gives way.
+    fn fill_wasm(self: &Rc<Self>) {
+        let retired = {
+            let mut state = self.state.borrow_mut();
+            let ready = state.workers.iter().any(|worker| !worker.is_bound());
+            let starting = state.starting.get(&Engine::Wasm).is_some_and(|count| *count > 0);
+            if !state.wasm || state.closed || ready || starting || self.settings.wasm.is_none() {
+                return;
+            }
+            let own = state.workers.iter().enumerate().filter(|(_, worker)| worker.engine == Engine::Wasm);
+            if own.clone().count() <= WASM_WORKERS.max(self.settings.workers) {
+                None
+            } else {
+                let idle = own.filter(|(_, worker)| worker.jobs.borrow().is_empty());
+                let longest = idle.min_by_key(|(_, worker)| worker.idle_since.get()).map(|(at, _)| at);
+                let Some(at) = longest else { return };
+                Some(state.workers.swap_remove(at))
+            }
+        };
+        if let Some(retired) = retired {
+            drive::retire(&retired);
+        }
+        self.spawn(Engine::Wasm);
+    }
+
     fn spawn(self: &Rc<Self>, engine: Engine) {
         *self.state.borrow_mut().starting.entry(engine).or_default() += 1;
         let mut plan = self.settings.plan.clone();
+        if engine == Engine::Wasm {
+            plan.worker_binary = self.settings.wasm.clone().unwrap_or(plan.worker_binary);
+        }
         plan.setup.engine = engine;
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
     }
 
-    /// What starts processes, for those that run no scripts: they must die with the broker too.
-    #[must_use]
-    pub fn spawner(&self) -> &Spawner {
-        &self.spawner
-    }
-
-    /// The plan of such a process: as workers are started, but for its engine, its paths and its user (`None`:
-    /// one of its own).
+    /// The plan of a process that runs no scripts: as workers are started, but for its engine, its paths and
+    /// its user (`None`: one of its own).
     #[must_use]
     pub fn child_plan(&self, engine: Engine, paths: Vec<PathRule>, uid: Option<u32>) -> Arc<SpawnPlan> {
         let mut plan = self.settings.plan.clone();
@@ -383,7 +446,7 @@ impl Pool {
         state.started(worker.engine);
         state.pause = RETRY.0;
         worker.ready.set(true);
-        if state.taken() < self.settings.workers {
+        if worker.engine == Engine::Wasm || state.taken() < self.settings.workers {
             state.workers.push(worker.clone());
             drop(state);
             self.feed(worker);
@@ -398,20 +461,26 @@ impl Pool {
     /// A worker could not be started, or not be trusted: another try, later each time.
     fn not_joined(self: &Rc<Self>, engine: Engine, error: String) {
         tracing::error!(%error, "worker did not start");
-        let pause = {
+        let (pause, hopeless) = {
             let mut state = self.state.borrow_mut();
             state.started(engine);
-            state.fault = Some(error);
+            state.fault = Some(error.clone());
             let pause = state.pause;
             state.pause = (pause * 2).min(RETRY.1);
-            pause
+            let none = state.workers.iter().all(|worker| worker.engine != engine);
+            let waits = |job: &Job| none && engine == Engine::Wasm && job.engine() == engine;
+            (pause, state.queue.take_all(waits))
         };
+        for job in hopeless {
+            job.fail(Reason::Internal, error.clone(), String::new(), String::new());
+        }
         self.changed.notify_waiters();
         let pool = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(pause).await;
             if let Some(pool) = pool.upgrade() {
                 pool.fill();
+                pool.fill_wasm();
             }
         });
     }
@@ -422,12 +491,15 @@ impl Pool {
             let mut state = self.state.borrow_mut();
             state.workers.retain(|known| !Rc::ptr_eq(known, worker));
             state.spares.retain(|known| !Rc::ptr_eq(known, worker));
-            let homeless = |job: &&Job| !state.workers.iter().any(|worker| worker.fits(job));
+            let homeless = |job: &&Job| {
+                job.engine() != Engine::Wasm && !state.workers.iter().any(|worker| worker.fits(job))
+            };
             let lacking = state.queue.iter().find(homeless).map(Job::engine);
             state.lacking = state.lacking.or(lacking);
         }
         self.promote();
         self.fill();
+        self.fill_wasm();
         self.rehome();
         self.changed.notify_waiters();
     }
@@ -456,6 +528,7 @@ impl Pool {
             drive::retire(worker);
             self.promote();
             self.fill();
+            self.fill_wasm();
             return;
         }
         self.rehome();
@@ -474,6 +547,12 @@ impl Pool {
     }
 
     // === status and end ===
+
+    /// The thread that starts workers.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner {
+        self.spawner.clone()
+    }
 
     /// What the pool is doing.
     #[must_use]
@@ -535,17 +614,27 @@ impl Pool {
 impl State {
     /// Places that are taken. A worker of another engine is started for a job that waits: its place is kept.
     fn taken(&self) -> usize {
-        let others = self.starting.iter().filter(|(engine, _)| **engine != Engine::Lua);
-        self.workers.len() + others.map(|(_, count)| count).sum::<usize>()
+        let others =
+            self.starting.iter().filter(|(engine, _)| !matches!(engine, Engine::Lua | Engine::Wasm));
+        self.unbound().count() + others.map(|(_, count)| count).sum::<usize>()
+    }
+
+    /// The workers that serve any script of their engine.
+    fn unbound(&self) -> impl Iterator<Item = &Rc<Worker>> {
+        self.workers.iter().filter(|worker| worker.engine != Engine::Wasm)
     }
 
     /// Hands a job to the worker that the scheduler chooses, or gives it back.
     #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     fn hand(&mut self, job: Job) -> Result<(), Job> {
-        let fitting =
-            self.workers.iter().enumerate().filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
-        let views = fitting.map(|(index, worker)| (index, worker.view(&job)));
-        let Some(chosen) = choose(views, job.short) else { return Err(job) };
+        let of = |bound: bool| {
+            let workers = self.workers.iter().enumerate();
+            let fitting = workers.filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
+            let fitting = fitting.filter(move |(_, worker)| worker.is_bound() == bound);
+            choose(fitting.map(|(index, worker)| (index, worker.view(&job))), job.short)
+        };
+        let unbound = || may_bind(&self.workers, &job, self.places).then(|| of(false)).flatten();
+        let Some(chosen) = of(true).or_else(unbound) else { return Err(job) };
         let worker = self.workers[chosen].clone();
         if let Err((job, error)) = worker.hand(job) {
             drive::unsendable(&worker, job, &error);
@@ -558,6 +647,11 @@ impl State {
             *count = count.saturating_sub(1);
         }
     }
+}
+
+/// Whether one more worker may be bound to this job's module.
+fn may_bind(workers: &[Rc<Worker>], job: &Job, most: usize) -> bool {
+    job.module().is_some_and(|module| workers.iter().filter(|worker| worker.is_of(module)).count() < most)
 }
 
 fn random_id() -> u64 {

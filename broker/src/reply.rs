@@ -30,7 +30,11 @@ fn status(ending: &Ending, method: Option<&str>) -> u16 {
         (Answer::NoFunction { methods }, _) if lacks_message(ending, methods) => ending.reason.status(),
         (Answer::NoFunction { .. }, Some(method)) if !METHODS.contains(&method) => 501,
         (Answer::NoFunction { .. }, _) => 405,
-        (Answer::Http { status, .. }, _) if ending.reason == Reason::Ok => *status,
+        (Answer::Http { status, .. } | Answer::Result { status, .. }, _)
+            if ending.reason == Reason::Ok || (ending.reason == Reason::ScriptError && *status >= 400) =>
+        {
+            *status
+        }
         _ => ending.reason.status(),
     }
 }

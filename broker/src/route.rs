@@ -94,6 +94,20 @@ pub fn overlap(one: &str, other: &str) -> bool {
     }
 }
 
+/// Whether every subject that matches `inner` matches `outer`, too.
+#[must_use]
+pub fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
 /// The scripts in service, by subject. Immutable: a change makes a new one.
 #[derive(Debug, Default)]
 pub struct Index {

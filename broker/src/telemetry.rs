@@ -54,6 +54,11 @@ pub fn denied(caller: &Invocation, text: &str) {
     );
 }
 
+/// A request over HTTP did not show what its subject demands.
+pub fn request_refused(tenant: &str, subject: &str, client: &str) {
+    tracing::warn!(tenant, subject, client, reason = Reason::Denied.word(), "request refused");
+}
+
 /// An invocation ended: failures are worth a line, answers only when asked for.
 pub fn ended(script: &Script, ending: &Ending) {
     if ending.reason == Reason::Ok {

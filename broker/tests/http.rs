@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use msgscript_broker::access::HttpAccess;
+use msgscript_broker::access::webhook::Webhook;
 use msgscript_broker::catalog::{Executor, Part, Script};
 use msgscript_broker::ingress::App;
 use msgscript_broker::ingress::http::{HttpSettings, Pages, serve};
@@ -27,6 +29,16 @@ struct Fake {
 }
 
 impl App for Fake {
+    fn access(&self, _: &str) -> Option<Rc<HttpAccess>> {
+        None
+    }
+
+    fn is_signed(&self, _: &Webhook, _: &Message) -> bool {
+        false
+    }
+
+    fn refused(&self, _: &str, _: &str) {}
+
     fn scripts(&self, subject: &str) -> Vec<Rc<Script>> {
         match subject {
             "echo" | "page" | "slow" | "large" | "brief" | "nofn" => vec![script(subject)],

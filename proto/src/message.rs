@@ -34,8 +34,20 @@ pub enum ToWorker<'a> {
         /// Its result.
         reply: HostReply<'a>,
     },
-    /// Tries an act from inside the jail (only a worker set up as [`Engine::Probe`] obeys).
+    /// Tries an act from inside the jail (only a worker set up as [`Engine::Probe`] or its like obeys).
     Probe(Probe),
+    /// Compiles a WebAssembly module or component ([`Engine::WasmCompile`]); answered by
+    /// [`ToBroker::Compiled`].
+    Compile {
+        /// The binary form, as the author built it.
+        module: &'a [u8],
+    },
+    /// Makes the worker one of this compiled module for the rest of its life ([`Engine::Wasm`]), and closes
+    /// its jail further. Nothing answers: one that cannot be used fails each `Invoke`.
+    Bind {
+        /// What a compiling worker gave, byte for byte.
+        artifact: &'a [u8],
+    },
     /// Asks a worker set up as [`Engine::Sqlite`]; answered by [`ToBroker::Sqlite`].
     Sqlite(SqliteCall<'a>),
 }
@@ -102,6 +114,13 @@ pub enum ToBroker<'a> {
         /// The system call's result.
         result: i64,
     },
+    /// The compiled form of a module, for [`ToWorker::Bind`].
+    Compiled {
+        /// It; empty if there is an error.
+        artifact: &'a [u8],
+        /// Why there is none.
+        error: Option<&'a str>,
+    },
     /// What a [`ToWorker::Sqlite`] came to.
     Sqlite(SqliteReply<'a>),
 }
@@ -154,6 +173,16 @@ pub enum Engine {
     LuaJit,
     /// No engine: acts named by `Probe` messages, to test the jail from inside.
     Probe,
+    /// One WebAssembly module, bound by the first message.
+    Wasm,
+    /// The compiler of WebAssembly: runs nothing.
+    WasmCompile,
+    /// As [`Engine::Probe`], behind the filter of a WebAssembly worker that is not bound yet.
+    ProbeWasm,
+    /// The same, bound.
+    ProbeWasmBound,
+    /// As [`Engine::Probe`], behind the compiler's filter.
+    ProbeWasmCompile,
     /// No scripts: SQLite, on the files of one granted folder.
     Sqlite,
 }

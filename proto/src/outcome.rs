@@ -23,6 +23,17 @@ pub enum Outcome<'a> {
     },
     /// It failed.
     Failed(Failure<'a>),
+    /// A command ended by itself.
+    Command {
+        /// Its standard output.
+        stdout: &'a [u8],
+        /// Its standard error, as much as is kept.
+        stderr: &'a [u8],
+        /// Its exit status; 0 is success.
+        status: i32,
+        /// The trap that ended it, if one did; the status is not 0 then.
+        trap: Option<&'a str>,
+    },
 }
 
 /// Why a run failed.
@@ -47,4 +58,8 @@ pub enum Fault {
     Memory,
     /// The result is too large.
     Output,
+    /// The run was interrupted at its deadline.
+    Time,
+    /// The compiled module cannot be used: it is damaged, or of another build.
+    Artifact,
 }

@@ -47,13 +47,19 @@ impl Seed {
 
     fn outcome(&self) -> Outcome<'_> {
         let headers = self.list.iter().map(|(name, value)| (name.as_bytes(), &**value)).collect();
-        match self.number % 6 {
+        match self.number % 7 {
             0 => Outcome::Message(None),
             1 => Outcome::Message(Some(&self.bytes)),
             2 => Outcome::Http { body: &self.bytes, status: self.other.cast_signed(), headers },
             3 => Outcome::NoFunction { methods: self.list.iter().map(|(name, _)| &**name).collect() },
+            4 => Outcome::Command {
+                stdout: &self.bytes,
+                stderr: &self.bytes,
+                status: self.other as i32,
+                trap: self.list.first().map(|(name, _)| &**name),
+            },
             kind => {
-                let fault = if kind == 4 { Fault::Script } else { Fault::Memory };
+                let fault = if kind == 5 { Fault::Script } else { Fault::Memory };
                 let (limit, measured) = (self.number, self.other);
                 Outcome::Failed(Failure { fault, text: &self.bytes, limit, measured })
             }
@@ -80,6 +86,7 @@ impl Seed {
             }
             5 => ToBroker::HostCall { invocation, call, request: HostCall::Library { name: &self.bytes } },
             6 => ToBroker::Returned { invocation },
+            8 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
             7 => {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
@@ -94,7 +101,7 @@ impl Seed {
 
     fn to_worker(&self, kind: usize) -> ToWorker<'_> {
         let (script, call) = (self.number, self.small());
-        match kind % 11 {
+        match kind % 13 {
             0 => ToWorker::Setup(Setup {
                 version: VERSION,
                 engine: Engine::LuaJit,
@@ -115,7 +122,9 @@ impl Seed {
                 call,
                 reply: if self.flag { HostReply::Done } else { HostReply::NotFound },
             },
-            9 => ToWorker::Sqlite(SqliteCall::Query {
+            9 => ToWorker::Compile { module: &self.bytes },
+            10 => ToWorker::Bind { artifact: &self.bytes },
+            11 => ToWorker::Sqlite(SqliteCall::Query {
                 sql: &self.bytes,
                 args: self.text.as_bytes(),
                 most: self.number,

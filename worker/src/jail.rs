@@ -93,6 +93,10 @@ impl Plan {
     /// Closes every layer, in order, and tries them.
     fn close(&self) -> Result<Report, JailError> {
         close_surroundings().of(Layer::Rlimits)?;
+        // A WebAssembly engine handles faults itself: they are traps of the module.
+        if self.engine != Engine::Wasm {
+            sys::default_fault_signals();
+        }
         sys::be_batch();
         if self.has(Layer::Rlimits) {
             limits::close(self.data, self.role()).of(Layer::Rlimits)?;
@@ -117,6 +121,9 @@ impl Plan {
         self.check()?;
         if self.has(Layer::Seccomp) {
             syscalls::close(self.engine).of(Layer::Seccomp)?;
+            if self.engine == Engine::ProbeWasmBound {
+                syscalls::close_bound().of(Layer::Seccomp)?;
+            }
         }
         let layers = Layer::ALL.into_iter().filter(|layer| self.has(*layer)).collect();
         Ok(Report { landlock_abi, layers })
@@ -151,6 +158,20 @@ pub fn close(setup: &Setup, data: u64) -> Result<Report, JailError> {
     Plan::new(setup, data).close()
 }
 
+/// Closes the jail of a WebAssembly worker further, once it is bound to its module and before any of that
+/// runs: no memory becomes executable from here on, no descriptor comes to be, and there is no way to change
+/// the rules.
+///
+/// # Errors
+/// When the second filter does not close. The process must end then.
+pub fn narrow(setup: &Setup) -> Result<(), JailError> {
+    sys::deny_executable_memory();
+    if !setup.without.contains(&Layer::Seccomp) {
+        syscalls::close_bound().of(Layer::Seccomp)?;
+    }
+    Ok(())
+}
+
 /// Closes the jail and greets the broker, or tells it what failed.
 ///
 /// # Errors
@@ -181,7 +202,6 @@ fn close_surroundings() -> io::Result<()> {
     // Best effort: `/proc` may be read-only. Before the user changes, who may no longer write there.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     sys::read_time_zone();
-    sys::default_fault_signals();
     Ok(())
 }
 

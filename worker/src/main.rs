@@ -29,9 +29,13 @@ fn run() -> i32 {
     let mut link = Link::new();
     let Some(setup) = read_setup(&mut link) else { return NOT_TOLD };
     match setup.engine {
-        Engine::Probe => probe::serve(&mut link, &setup),
         Engine::Sqlite => sqlite::serve(&mut link, &setup),
         Engine::Lua | Engine::LuaJit => serve::serve(&mut link, &setup),
+        Engine::Probe | Engine::ProbeWasm | Engine::ProbeWasmBound | Engine::ProbeWasmCompile => {
+            probe::serve(&mut link, &setup)
+        }
+        // Another program's: msgscript-worker-wasm.
+        Engine::Wasm | Engine::WasmCompile => NOT_TOLD,
     }
 }
 

@@ -32,15 +32,14 @@ static LIMIT: AtomicU64 = AtomicU64::new(0);
 
 /// Serves until the broker is gone.
 pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
+    if let Err(error) = crate::sqlite::prepare_without_files() {
+        return no_engine(&error);
+    }
     let ctx = Ctx::new(Box::new(Broker::new()));
     let jit = setup.engine == Engine::LuaJit;
     let mut vm = match Vm::new(setup.memory, jit, ctx, exhausted) {
         Ok(vm) => vm,
-        Err(error) => {
-            let text = format!("msgscript-worker: {error}\n");
-            let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
-            return NO_ENGINE;
-        }
+        Err(error) => return no_engine(&error),
     };
     if let Err(status) = jail::enter(link, setup, data_limit(setup.memory)) {
         return status;
@@ -57,6 +56,13 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
             Err(_) => return PROTOCOL,
         }
     }
+}
+
+/// Tells why no script can run here.
+fn no_engine(error: &dyn std::fmt::Display) -> i32 {
+    let text = format!("msgscript-worker: {error}\n");
+    let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
+    NO_ENGINE
 }
 
 /// The arena is half as large again as the largest run (see `vm/arena.rs`).
@@ -77,22 +83,18 @@ fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link) -> Result<(), i32> {
             invoke_once(vm, &invoke, out).map_err(|_| PROTOCOL)?;
             vm.prepare(invoke.script);
         }
-        ToWorker::Setup(_) | ToWorker::HostReply { .. } | ToWorker::Probe(_) | ToWorker::Sqlite(_) => {
-            return Err(PROTOCOL);
-        }
+        ToWorker::Setup(_)
+        | ToWorker::HostReply { .. }
+        | ToWorker::Probe(_)
+        | ToWorker::Compile { .. }
+        | ToWorker::Bind { .. }
+        | ToWorker::Sqlite(_) => return Err(PROTOCOL),
     }
     Ok(())
 }
 
 fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Result<()> {
-    RUNNING.store(invoke.invocation, Relaxed);
-    LIMIT.store(invoke.limits.memory, Relaxed);
-    heap::limit(usize::try_from(invoke.limits.memory).ok());
-    let began = Instant::now();
-    let ended = vm.invoke(invoke);
-    let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    heap::limit(None);
-    RUNNING.store(0, Relaxed);
+    let (ended, nanos) = run(invoke, || vm.invoke(invoke));
     let reply = Reply { invoke, nanos };
     match ended {
         Ended::Message(text) => reply.send(out, text.map_or(0, <[u8]>::len), Outcome::Message(text)),
@@ -116,6 +118,19 @@ fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Res
     }
 }
 
+/// Runs an invocation under its limit of memory; gives how long it took too, in nanoseconds.
+pub fn run<T>(invoke: &Invoke<'_>, run: impl FnOnce() -> T) -> (T, u64) {
+    RUNNING.store(invoke.invocation, Relaxed);
+    LIMIT.store(invoke.limits.memory, Relaxed);
+    heap::limit(usize::try_from(invoke.limits.memory).ok());
+    let began = Instant::now();
+    let ended = run();
+    let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    heap::limit(None);
+    RUNNING.store(0, Relaxed);
+    (ended, nanos)
+}
+
 fn pairs(mut headers: Tokens<'_>) -> Vec<(&[u8], &[u8])> {
     let mut pairs = Vec::new();
     while let (Some(Token::Str(name)), Some(Token::Str(value))) = (headers.next(), headers.next()) {
@@ -125,13 +140,20 @@ fn pairs(mut headers: Tokens<'_>) -> Vec<(&[u8], &[u8])> {
 }
 
 /// The message that ends an invocation.
-struct Reply<'a> {
-    invoke: &'a Invoke<'a>,
-    nanos: u64,
+#[derive(Debug)]
+pub struct Reply<'a> {
+    /// Which.
+    pub invoke: &'a Invoke<'a>,
+    /// How long it took, in nanoseconds.
+    pub nanos: u64,
 }
 
 impl Reply<'_> {
-    fn send(&self, out: &mut Link, size: usize, outcome: Outcome<'_>) -> std::io::Result<()> {
+    /// Sends how it ended. `size` is that of the result, in bytes; one over the limit is a failure.
+    ///
+    /// # Errors
+    /// When the broker is gone.
+    pub fn send(&self, out: &mut Link, size: usize, outcome: Outcome<'_>) -> std::io::Result<()> {
         let limit = self.invoke.limits.output;
         if size as u64 > limit {
             return self.fail(out, Fault::Output, b"result is too large", limit, size as u64);
@@ -140,7 +162,11 @@ impl Reply<'_> {
         out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: 0, outcome })
     }
 
-    fn fail(
+    /// Sends that it failed, and at which limit (0 if none), in bytes or calls.
+    ///
+    /// # Errors
+    /// When the broker is gone.
+    pub fn fail(
         &self,
         out: &mut Link,
         fault: Fault,
@@ -176,7 +202,8 @@ pub fn exhausted(measured: u64) -> ! {
 }
 
 /// The way out of a run: over the socket.
-struct Broker {
+#[derive(Debug)]
+pub struct Broker {
     link: Link,
     out: Link,
     invocation: u64,
@@ -185,8 +212,16 @@ struct Broker {
     calls_limit: u32,
 }
 
+impl Default for Broker {
+    fn default() -> Self {
+        Broker::new()
+    }
+}
+
 impl Broker {
-    fn new() -> Broker {
+    /// A way out, for one run after another.
+    #[must_use]
+    pub fn new() -> Broker {
         Broker { link: Link::new(), out: Link::new(), invocation: 0, log_left: 0, calls: 0, calls_limit: 0 }
     }
 

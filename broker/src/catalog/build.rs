@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use super::header::{self, Header};
 use super::library::{Libraries, Library};
+use super::tenancy::Tenancy;
 use super::{Part, Problem, Script};
-use crate::invocation::DEFAULT_TENANT;
+use crate::invocation::{DEFAULT_TENANT, Tenant};
 
 /// A file's text with what its header says.
 #[derive(Debug)]
@@ -57,9 +58,15 @@ impl Source {
     pub(crate) fn all_problems(&self, is_script: bool, libraries: &Libraries) -> Vec<Problem> {
         let mut problems = self.problems(is_script);
         if problems.iter().all(|problem| !problem.rejects) {
-            problems.extend(self.script(0, libraries).err());
+            problems.extend(self.script(0, &DEFAULT_TENANT.into(), libraries).err());
         }
         problems
+    }
+
+    /// Why a script of this tenant may not have its subject.
+    pub(crate) fn foreign(&self, tenant: &str, tenancy: &Tenancy) -> Option<Problem> {
+        let subject = self.header.subject.as_ref()?;
+        tenancy.check(tenant, subject).err().map(|error| self.problem(None, &error.to_string()))
     }
 
     fn problem(&self, line: Option<usize>, text: &str) -> Problem {
@@ -80,12 +87,12 @@ impl Source {
     ///
     /// # Errors
     /// When a library is missing, or libraries require each other.
-    pub(crate) fn script(&self, id: u64, libraries: &Libraries) -> Result<Script, Problem> {
+    pub(crate) fn script(&self, id: u64, tenant: &Tenant, libraries: &Libraries) -> Result<Script, Problem> {
         let resolved = libraries.resolve(&self.header.requires, &self.part.name);
         let mut parts = resolved
             .map_err(|error| self.problem(self.line_of_bad_require(libraries), &error.to_string()))?;
         parts.push(self.part.clone());
-        Ok(self.with_parts(id, parts))
+        Ok(self.with_parts(id, tenant, parts))
     }
 
     /// The line of the first `require` that leads to what is missing or wrong.
@@ -96,18 +103,18 @@ impl Source {
     }
 
     /// A script that only tells why it cannot run.
-    pub(crate) fn broken(&self, id: u64, why: &Problem) -> Script {
-        Script { broken: Some(why.to_string()), ..self.with_parts(id, vec![self.part.clone()]) }
+    pub(crate) fn broken(&self, id: u64, tenant: &Tenant, why: &Problem) -> Script {
+        Script { broken: Some(why.to_string()), ..self.with_parts(id, tenant, vec![self.part.clone()]) }
     }
 
-    fn with_parts(&self, id: u64, parts: Vec<Part>) -> Script {
+    fn with_parts(&self, id: u64, tenant: &Tenant, parts: Vec<Part>) -> Script {
         let header = &self.header;
         Script {
             id,
             // A script without these never gets into service: see `has_identity`.
             subject: header.subject.clone().unwrap_or_default(),
             name: header.name.clone().unwrap_or_default(),
-            tenant: DEFAULT_TENANT.into(),
+            tenant: tenant.clone(),
             http: header.http,
             executor: header.executor,
             jit: header.jit,

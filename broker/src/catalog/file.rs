@@ -3,19 +3,23 @@
 //! Takes a folder, gives a [`Catalog`] that follows what is in it. Edge: the file system. A file that is
 //! bad, unreadable or half written costs itself only: its last good version stays in service.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use tokio::sync::watch;
+
 use super::build::Source;
 use super::library::Libraries;
+use super::tenancy::Tenancy;
 use super::versions::{Text, Versions};
 use super::{Catalog, Problem, Script, Snapshot};
+use crate::invocation::Tenant;
 use scan::{Folder, Known, scan};
-use watch::Watch;
+use watching::Watch;
 
 mod scan;
-mod watch;
+mod watching;
 
 /// Where scripts and libraries are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +111,7 @@ pub struct FileStore<C> {
     check: C,
     watch: Watch,
     contents: Contents,
+    tenancy: watch::Receiver<Rc<Tenancy>>,
 }
 
 /// What is known of the folders.
@@ -115,6 +120,9 @@ struct Contents {
     versions: Versions,
     scripts: Known,
     libraries: Known,
+    /// Of tenants' own libraries.
+    own: BTreeMap<Tenant, Known>,
+    tenancy: Rc<Tenancy>,
     /// What is wrong with the folders themselves.
     notes: Vec<Problem>,
 }
@@ -124,9 +132,19 @@ impl Contents {
     fn scan(&self, folders: &Folders) -> impl FnOnce() -> Found + Send + use<> {
         let folders = folders.clone();
         let (scripts, libraries) = (self.scripts.clone(), self.libraries.clone());
+        let own = self.tenancy.folders().map(|(tenant, folder)| {
+            let known = self.own.get(tenant).cloned().unwrap_or_default();
+            (tenant.to_string(), folders.scripts.join(folder).join("libs"), known)
+        });
+        let own: Vec<_> = own.collect();
         move || Found {
             scripts: scan(&folders.scripts, Some(&folders.libraries), true, &scripts),
             libraries: scan(&folders.libraries, None, false, &libraries),
+            own: own
+                .into_iter()
+                .filter(|(_, folder, known)| !known.is_empty() || folder.is_dir())
+                .map(|(tenant, folder, known)| (tenant, scan(&folder, None, false, &known)))
+                .collect(),
             may_lack_libraries: folders.may_lack_libraries(),
         }
     }
@@ -143,16 +161,22 @@ impl Contents {
                 None => self.versions.remove_script(&name),
             }
         }
-        for (name, change) in changes(&mut self.libraries, found.libraries) {
-            let name = name.strip_suffix(".lua").unwrap_or(&name);
-            match change {
-                Some(text) => self.versions.put_library(name, text),
-                None => self.versions.remove_library(name),
-            }
+        put_libraries(&mut self.versions, None, changes(&mut self.libraries, found.libraries));
+        for (tenant, folder) in found.own {
+            self.notes.extend(notes(&folder));
+            let tenant = Tenant::from(tenant);
+            let changes = changes(self.own.entry(tenant.clone()).or_default(), folder);
+            put_libraries(&mut self.versions, Some(&tenant), changes);
         }
     }
 
     /// What is to be in service of it.
+    fn set_tenancy(&mut self, tenancy: Rc<Tenancy>) {
+        self.own.retain(|tenant, _| tenancy.folders().any(|(known, _)| known == tenant));
+        self.versions.set_tenancy(tenancy.clone());
+        self.tenancy = tenancy;
+    }
+
     async fn settle(&mut self, check: &impl AsyncFn(&Rc<Script>) -> Result<(), String>) -> Snapshot {
         self.versions.build(check).await;
         let mut snapshot = self.versions.snapshot();
@@ -165,6 +189,8 @@ impl Contents {
 struct Found {
     scripts: Folder,
     libraries: Folder,
+    /// Tenants' own libraries.
+    own: Vec<(String, Folder)>,
     /// Whether there is no folder of libraries, and need not be.
     may_lack_libraries: bool,
 }
@@ -174,11 +200,16 @@ impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
     ///
     /// # Errors
     /// When a folder is not there or cannot be read. Bad files are no error: see [`Snapshot::problems`].
-    pub async fn open(folders: Folders, catalog: Catalog, check: C) -> Result<Self, StoreError> {
+    pub async fn open(
+        folders: Folders,
+        catalog: Catalog,
+        tenancy: watch::Receiver<Rc<Tenancy>>,
+        check: C,
+    ) -> Result<Self, StoreError> {
         folders.check()?;
         let watch = Watch::new(vec![folders.scripts.clone(), folders.libraries.clone()]);
         let contents = Contents::default();
-        let mut store = FileStore { folders, catalog, check, watch, contents };
+        let mut store = FileStore { folders, catalog, check, watch, contents, tenancy };
         store.refresh().await;
         Ok(store)
     }
@@ -186,13 +217,18 @@ impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
     /// Follows the folders for ever: a change is in service within a second. Drop it to stop.
     pub async fn follow(mut self) {
         loop {
-            self.watch.changed().await;
+            tokio::select! {
+                () = self.watch.changed() => {}
+                changed = self.tenancy.changed() => if changed.is_err() { return },
+            }
             self.refresh().await;
         }
     }
 
     /// Reads again what changed, and puts it in service if anything did.
     pub async fn refresh(&mut self) {
+        let tenancy = self.tenancy.borrow_and_update().clone();
+        self.contents.set_tenancy(tenancy);
         // On a thread of its own: file systems may block.
         match tokio::task::spawn_blocking(self.contents.scan(&self.folders)).await {
             Ok(found) => self.contents.take(found),
@@ -216,10 +252,20 @@ impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
         let scripts = (old.index.list(), snapshot.index.list());
         let same_scripts = scripts.0.len() == scripts.1.len()
             && scripts.0.iter().zip(scripts.1).all(|(old, new)| Rc::ptr_eq(old, new));
-        let same_libraries = Rc::ptr_eq(&old.libraries, &snapshot.libraries);
+        let same_libraries = snapshot.libraries.same(&old.libraries);
         if !(same_scripts && same_libraries && old.problems == snapshot.problems) {
             tracing::info!(scripts = snapshot.index.list().len(), "the catalogue changed");
             self.catalog.replace(snapshot);
+        }
+    }
+}
+
+fn put_libraries(versions: &mut Versions, owner: Option<&Tenant>, changes: Vec<(String, Option<Text>)>) {
+    for (name, change) in changes {
+        let name = name.strip_suffix(".lua").unwrap_or(&name);
+        match change {
+            Some(text) => versions.put_library(owner, name, text),
+            None => versions.remove_library(owner, name),
         }
     }
 }

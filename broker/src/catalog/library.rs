@@ -2,10 +2,11 @@
 //!
 //! Takes the libraries of a store, gives the parts of a chunk in order. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::Part;
+use crate::invocation::Tenant;
 
 /// How deep libraries may require each other.
 const MAX_DEPTH: usize = 64;
@@ -26,6 +27,30 @@ pub struct Library {
 #[derive(Debug, Default)]
 pub struct Libraries {
     by_name: BTreeMap<Rc<str>, Library>,
+}
+
+/// The libraries that each tenant's scripts find: the operator's, and the tenant's own before these.
+#[derive(Debug, Clone, Default)]
+pub struct Shelves {
+    /// The operator's.
+    pub shared: Rc<Libraries>,
+    /// Of tenants that have own ones: all that they find.
+    pub own: HashMap<Tenant, Rc<Libraries>>,
+}
+
+impl Shelves {
+    /// Those that a tenant's scripts find.
+    #[must_use]
+    pub fn of(&self, tenant: &str) -> &Rc<Libraries> {
+        self.own.get(tenant).unwrap_or(&self.shared)
+    }
+
+    /// Whether nothing changed since these.
+    #[must_use]
+    pub fn same(&self, old: &Shelves) -> bool {
+        let same = |(tenant, libraries)| old.own.get(tenant).is_some_and(|old| Rc::ptr_eq(old, libraries));
+        Rc::ptr_eq(&self.shared, &old.shared) && self.own.len() == old.own.len() && self.own.iter().all(same)
+    }
 }
 
 /// Why libraries cannot be put in front of a script.

@@ -9,8 +9,11 @@ use std::rc::Rc;
 use futures_util::StreamExt;
 
 use super::build::Source;
-use super::library::{Libraries, Library};
+use super::library::{Libraries, Shelves};
+use super::shelf::Shelf;
+use super::tenancy::Tenancy;
 use super::{Executor, Part, Problem, Script, Snapshot};
+use crate::invocation::Tenant;
 use crate::route::Index;
 
 /// How many scripts are with the compiler at a time.
@@ -23,10 +26,14 @@ pub(crate) type Text = Result<Vec<u8>, String>;
 #[derive(Default)]
 pub(crate) struct Versions {
     scripts: BTreeMap<Rc<str>, ScriptFile>,
-    libraries: BTreeMap<Rc<str>, LibraryFile>,
-    library_problems: Vec<Problem>,
-    gathered: Rc<Libraries>,
-    libraries_changed: bool,
+    /// The operator's libraries.
+    shared: Shelf,
+    /// Tenants' own.
+    own: BTreeMap<Tenant, Shelf>,
+    gathered: Shelves,
+    tenancy: Rc<Tenancy>,
+    /// Whether every script must be looked at anew.
+    all_changed: bool,
     last_id: u64,
 }
 
@@ -44,31 +51,23 @@ struct ScriptFile {
     broken: Option<Rc<Script>>,
 }
 
-/// A library's file.
-#[derive(Default)]
-struct LibraryFile {
-    content: Option<Content>,
-    problems: Vec<Problem>,
-    /// The last good version, with its name.
-    good: Option<(Rc<str>, Library)>,
-}
-
 /// What reading a file gave.
 #[allow(clippy::large_enum_variant, reason = "nearly all are texts")]
-enum Content {
+pub(super) enum Content {
     Text(Source),
     Unreadable(String),
 }
 
 impl Content {
-    fn new(name: &str, text: Text) -> Content {
+    /// What reading the file of this name gave.
+    pub(super) fn new(name: &str, text: Text) -> Content {
         match text {
             Ok(text) => Content::Text(Source::new(name, &text)),
             Err(why) => Content::Unreadable(why),
         }
     }
 
-    fn is(&self, text: &Text) -> bool {
+    pub(super) fn is(&self, text: &Text) -> bool {
         match (self, text) {
             (Content::Text(source), Ok(text)) => *source.part.text == *super::header::lua_text(text),
             (Content::Unreadable(why), Err(new)) => why == new,
@@ -92,30 +91,50 @@ impl Versions {
         self.scripts.remove(name);
     }
 
-    /// A library's file is new or was read again. `name` is what it is called unless it says otherwise.
-    pub(crate) fn put_library(&mut self, name: &str, text: Text) {
-        let file = self.libraries.entry(name.into()).or_default();
-        if file.content.as_ref().is_none_or(|content| !content.is(&text)) {
-            file.put(name, Content::new(&format!("{name}.lua"), text));
-            self.libraries_changed = true;
+    /// A library's text, under its path below its folder without the extension: the operator's, or one of a
+    /// tenant's own.
+    pub(crate) fn put_library(&mut self, owner: Option<&Tenant>, name: &str, text: Text) {
+        self.shelf(owner).put(name, text);
+    }
+
+    /// A library is gone.
+    pub(crate) fn remove_library(&mut self, owner: Option<&Tenant>, name: &str) {
+        self.shelf(owner).remove(name);
+    }
+
+    fn shelf(&mut self, owner: Option<&Tenant>) -> &mut Shelf {
+        match owner {
+            None => &mut self.shared,
+            Some(tenant) => self.own.entry(tenant.clone()).or_default(),
         }
     }
 
-    /// A library's file is gone.
-    pub(crate) fn remove_library(&mut self, name: &str) {
-        self.libraries_changed |= self.libraries.remove(name).is_some();
+    /// Other tenants, or other claims: every script is looked at anew, and none stays in service under a
+    /// tenant that is not its own any more.
+    pub(crate) fn set_tenancy(&mut self, tenancy: Rc<Tenancy>) {
+        if *tenancy == *self.tenancy {
+            return;
+        }
+        self.own.retain(|tenant, _| tenancy.folders().any(|(known, _)| known == tenant));
+        self.tenancy = tenancy;
+        self.all_changed = true;
     }
 
     /// Settles what is in service of everything that changed. `check` tells whether a script compiles.
     pub(crate) async fn build(&mut self, check: &impl AsyncFn(&Rc<Script>) -> Result<(), String>) {
-        let all = std::mem::take(&mut self.libraries_changed);
+        let shelves = std::iter::once(&mut self.shared).chain(self.own.values_mut());
+        let libraries_changed = shelves.fold(false, |any, shelf| shelf.take_changed() || any);
+        let all = std::mem::take(&mut self.all_changed) || libraries_changed;
         if all {
             self.gather();
         }
         let mut candidates = Vec::new();
         for (name, file) in &mut self.scripts {
             if std::mem::take(&mut file.changed) || all {
-                let candidate = file.candidate(name, &mut self.last_id, &self.gathered);
+                let tenant = self.tenancy.of_file(name);
+                let libraries = self.gathered.of(tenant);
+                let owner = Owner { tenant, tenancy: &self.tenancy, libraries };
+                let candidate = file.candidate(name, &mut self.last_id, &owner);
                 candidates.extend(candidate.map(|script| (name.clone(), script)));
             }
         }
@@ -128,33 +147,28 @@ impl Versions {
             let Some(file) = self.scripts.get_mut(&name) else { continue };
             match result {
                 Ok(()) => file.accept(script),
-                Err(text) => file.fail(&mut self.last_id, &text),
+                Err(text) => file.fail(&mut self.last_id, &script.tenant, &text),
             }
         }
     }
 
-    /// Names the libraries. Of two with one name the first by path counts.
+    /// Names the libraries. A tenant's own come before the operator's of the same name.
     fn gather(&mut self) {
-        let mut by_name: BTreeMap<Rc<str>, Library> = BTreeMap::new();
-        let mut owners: HashMap<Rc<str>, Rc<str>> = HashMap::new();
-        self.library_problems.clear();
-        for (path, file) in &self.libraries {
-            self.library_problems.extend(file.problems.iter().cloned());
-            let Some((name, library)) = &file.good else { continue };
-            if let Some(other) = owners.get(name) {
-                let text = format!("library `{name}` is already in {other}.lua; this one is left out");
-                self.library_problems.push(problem(&format!("{path}.lua"), text));
-            } else {
-                owners.insert(name.clone(), path.clone());
-                by_name.insert(name.clone(), library.clone());
-            }
+        let shared = self.shared.gather("");
+        let mut own = HashMap::new();
+        for (tenant, folder) in self.tenancy.folders() {
+            let Some(shelf) = self.own.get_mut(tenant).filter(|shelf| !shelf.is_empty()) else { continue };
+            let mut all = shared.clone();
+            all.extend(shelf.gather(&format!("{folder}libs/")));
+            own.insert(tenant.clone(), Rc::new(Libraries::new(all)));
         }
-        self.gathered = Rc::new(Libraries::new(by_name));
+        self.gathered = Shelves { shared: Rc::new(Libraries::new(shared)), own };
     }
 
     /// What is in service now. Of two scripts with one subject and name the first by path counts.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let mut problems = self.library_problems.clone();
+        let shelves = std::iter::once(&self.shared).chain(self.own.values());
+        let mut problems: Vec<Problem> = shelves.flat_map(|shelf| shelf.problems().cloned()).collect();
         let mut owners: HashMap<(&str, &str), &str> = HashMap::new();
         let mut scripts = Vec::new();
         for (path, file) in &self.scripts {
@@ -174,13 +188,29 @@ impl Versions {
     }
 }
 
+/// Whose a file is, and what follows from that.
+struct Owner<'a> {
+    tenant: &'a Tenant,
+    tenancy: &'a Tenancy,
+    libraries: &'a Libraries,
+}
+
+impl Owner<'_> {
+    /// Whether a version that is in service may stay so.
+    fn may_have(&self, script: &Script) -> bool {
+        script.tenant == *self.tenant && self.tenancy.check(self.tenant, &script.subject).is_ok()
+    }
+}
+
 impl ScriptFile {
     fn in_service(&self) -> Option<&Rc<Script>> {
         self.good.as_ref().or(self.broken.as_ref())
     }
 
     /// The version that needs a check, if there is one; everything else is settled here.
-    fn candidate(&mut self, name: &str, last_id: &mut u64, libraries: &Libraries) -> Option<Rc<Script>> {
+    fn candidate(&mut self, name: &str, last_id: &mut u64, owner: &Owner<'_>) -> Option<Rc<Script>> {
+        self.good.take_if(|good| !owner.may_have(good));
+        self.broken.take_if(|broken| !owner.may_have(broken));
         let source = match self.content.as_ref()? {
             Content::Text(source) => source,
             Content::Unreadable(why) => {
@@ -189,15 +219,20 @@ impl ScriptFile {
             }
         };
         self.problems = source.problems(true);
-        if self.problems.iter().any(|problem| problem.rejects) {
-            self.reject(last_id);
+        if let Some(problem) = source.foreign(owner.tenant, owner.tenancy) {
+            // Nothing may answer on a subject that is not its own, not even with an error.
+            self.problems.push(problem);
             return None;
         }
-        let script = match source.script(*last_id + 1, libraries) {
+        if self.problems.iter().any(|problem| problem.rejects) {
+            self.reject(last_id, owner.tenant);
+            return None;
+        }
+        let script = match source.script(*last_id + 1, owner.tenant, owner.libraries) {
             Ok(script) => script,
             Err(problem) => {
                 self.problems.push(problem);
-                self.reject(last_id);
+                self.reject(last_id, owner.tenant);
                 return None;
             }
         };
@@ -219,22 +254,22 @@ impl ScriptFile {
     }
 
     /// What the compiler said of the text as it is now.
-    fn fail(&mut self, last_id: &mut u64, text: &str) {
+    fn fail(&mut self, last_id: &mut u64, tenant: &Tenant, text: &str) {
         if let Some(Content::Text(source)) = &self.content {
             self.problems.push(source.compiler_problem(text));
-            self.reject(last_id);
+            self.reject(last_id, tenant);
         }
     }
 
     /// Without a good version, one that tells why takes its place, if it has a subject and a name.
-    fn reject(&mut self, last_id: &mut u64) {
+    fn reject(&mut self, last_id: &mut u64, tenant: &Tenant) {
         let why = self.problems.iter().find(|problem| problem.rejects);
         let (None, Some(Content::Text(source)), Some(why)) = (&self.good, &self.content, why) else { return };
         if !source.has_identity() {
             self.broken = None;
             return;
         }
-        let script = source.broken(*last_id + 1, why);
+        let script = source.broken(*last_id + 1, tenant, why);
         let same = |old: &Rc<Script>| old.broken == script.broken && same_parts(&old.parts, &script.parts);
         if !self.broken.as_ref().is_some_and(same) {
             *last_id += 1;
@@ -249,21 +284,6 @@ fn same_parts(one: &[Part], other: &[Part]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
-fn problem(file: &str, text: String) -> Problem {
+pub(super) fn problem(file: &str, text: String) -> Problem {
     Problem { file: file.into(), line: None, text, rejects: true }
-}
-
-impl LibraryFile {
-    fn put(&mut self, name: &str, content: Content) {
-        match &content {
-            Content::Unreadable(why) => self.problems = vec![problem(&format!("{name}.lua"), why.clone())],
-            Content::Text(source) => {
-                self.problems = source.problems(false);
-                if self.problems.iter().all(|problem| !problem.rejects) {
-                    self.good = Some(source.library(name));
-                }
-            }
-        }
-        self.content = Some(content);
-    }
 }

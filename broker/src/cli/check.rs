@@ -18,7 +18,7 @@ pub(super) fn check(
     let snapshot = super::load(folders)?;
     let mut rejected = 0;
     for file in files {
-        let problems = check_file(file, is_library(file, folders), &snapshot.libraries);
+        let problems = check_file(file, is_library(file, folders), &snapshot.libraries.shared);
         for problem in &problems {
             let kind = if problem.rejects { "" } else { "warning: " };
             writeln!(errors, "{kind}{problem}")?;

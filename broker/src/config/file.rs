@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use super::settings::Settings;
 use super::value::{Isolation, Name, Parsed, Pattern, ScriptSubject, Size, Span};
+use crate::access::digest::Digest;
+use crate::access::webhook::Form;
 use crate::policy::grant::{EnvName, FileScope, Origin};
 
 /// The whole file.
@@ -20,6 +22,44 @@ pub(super) struct File {
     pub(super) tenant: Vec<Tenant>,
     pub(super) secret: BTreeMap<String, Secret>,
     pub(super) database: BTreeMap<String, Database>,
+    pub(super) nats: Nats,
+}
+
+/// `[nats]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Nats {
+    pub(super) user: Vec<NatsUser>,
+}
+
+/// A `[[nats.user]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NatsUser {
+    pub(super) name: Parsed<Name>,
+    pub(super) password: Option<String>,
+    pub(super) token: Option<Parsed<Digest>>,
+    pub(super) tenant: Option<String>,
+    pub(super) publish: Option<Vec<Parsed<Pattern>>>,
+    pub(super) subscribe: Option<Vec<Parsed<Pattern>>>,
+}
+
+/// `[tenant.http]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) tokens: Vec<Parsed<Digest>>,
+    pub(super) webhook: Vec<HttpWebhook>,
+}
+
+/// A `[[tenant.http.webhook]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpWebhook {
+    pub(super) subjects: Vec<Parsed<Pattern>>,
+    pub(super) form: Form,
+    pub(super) secret: String,
+    pub(super) window: Option<Parsed<Span>>,
 }
 
 impl File {
@@ -46,6 +86,8 @@ pub(super) struct Tenant {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) grants: Grants,
+    #[serde(default)]
+    pub(super) http: Http,
 }
 
 /// `[tenant.limits]`.
@@ -85,6 +127,7 @@ pub(super) struct Grants {
 pub(super) struct Secret {
     pub(super) file: Option<PathBuf>,
     pub(super) env: Option<Parsed<EnvName>>,
+    #[serde(default)]
     pub(super) hosts: Vec<String>,
 }
 

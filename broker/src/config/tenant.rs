@@ -4,14 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::file::{self, File};
-use super::value::{Isolation, Name, Parsed, Size, Span};
+use super::value::{Isolation, Name, Parsed, Pattern, Size, Span};
 use super::{ConfigError, Limits, MAX_SIZE, bad};
+use crate::access::HttpAccess;
+use crate::access::users::{Login, Permissions, User, Users, is_hash};
+use crate::access::webhook::Webhook;
 use crate::invocation::DEFAULT_TENANT;
 use crate::policy::grant::{EnvName, FileScope, Origin};
-use crate::route::overlap;
+use crate::route::{covers, overlap};
 
 /// A named tenant.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +34,8 @@ pub struct Tenant {
     pub limits: TenantLimits,
     /// What its scripts may do.
     pub grants: TenantGrants,
+    /// Who may call its functions over HTTP.
+    pub http: HttpAccess,
 }
 
 /// What a tenant's scripts may use.
@@ -52,6 +58,9 @@ pub struct TenantLimits {
     /// Bytes that the host calls of one run may bring in, answers altogether.
     pub host_bytes_in: u64,
 }
+
+/// How far a webhook's time may be from ours, unless the configuration says otherwise: the usual five minutes.
+const WINDOW: Duration = Duration::from_secs(300);
 
 /// Host calls of one run, unless a tenant may make fewer.
 const HOST_CALLS: u32 = 10_000;
@@ -108,12 +117,44 @@ pub enum Source {
     Text(String),
 }
 
+impl Source {
+    /// The text now, without a newline at its end.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is larger than 64 KiB.
+    pub fn read(&self) -> std::io::Result<Vec<u8>> {
+        use std::io::{Error, Read};
+        let mut text = Vec::new();
+        match self {
+            Source::File(path) => {
+                std::fs::File::open(path)?.take(MAX_SECRET + 1).read_to_end(&mut text)?;
+            }
+            Source::Env(name) => {
+                let value = std::env::var_os(name.as_str());
+                let value = value.ok_or_else(|| Error::other(format!("{} is not set", name.as_str())))?;
+                text = value.into_encoded_bytes();
+            }
+            Source::Text(own) => text = own.clone().into_bytes(),
+        }
+        if text.len() as u64 > MAX_SECRET {
+            return Err(Error::other("it is larger than 64 KiB"));
+        }
+        if text.ends_with(b"\n") {
+            text.pop();
+        }
+        Ok(text)
+    }
+}
+
+/// The largest secret, in bytes.
+const MAX_SECRET: u64 = 64 << 10;
+
 /// A secret for outgoing header values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
     /// Where its text is.
     pub source: Source,
-    /// The hosts it may be sent to; at least one.
+    /// The hosts it may be sent to; none if it only checks the signatures of webhooks.
     pub hosts: Vec<String>,
 }
 
@@ -126,6 +167,8 @@ pub struct Tables {
     pub secrets: BTreeMap<String, Secret>,
     /// URLs of databases by name.
     pub databases: BTreeMap<String, Source>,
+    /// Users of the embedded NATS server.
+    pub users: Users,
 }
 
 impl Tables {
@@ -135,8 +178,8 @@ impl Tables {
         for (name, raw) in file.secret {
             let place = format!("secret.{name}");
             check_name(&place, &name)?;
-            if raw.hosts.is_empty() || raw.hosts.iter().any(String::is_empty) {
-                return Err(bad(&place, "`hosts` must name the hosts that may get it"));
+            if raw.hosts.iter().any(String::is_empty) {
+                return Err(bad(&place, "an empty host in `hosts`"));
             }
             let source = source(&place, raw.file, raw.env, None)?;
             tables.secrets.insert(name, Secret { source, hosts: raw.hosts });
@@ -149,6 +192,10 @@ impl Tables {
         for raw in file.tenant {
             let tenant = tables.tenant(raw, own, queue)?;
             tables.tenants.push(tenant);
+        }
+        for raw in file.nats.user {
+            let user = tables.user(raw)?;
+            tables.users.all.push(user);
         }
         Ok(tables)
     }
@@ -175,15 +222,74 @@ impl Tables {
                 ));
             }
         }
+        let scripts = folder(&place, raw.scripts)?;
+        let within =
+            |other: &&Tenant| scripts.starts_with(&other.scripts) || other.scripts.starts_with(&scripts);
+        if let Some(other) = self.tenants.iter().find(within) {
+            return Err(bad(&place, &format!("its folder and that of tenant `{}` overlap", other.name)));
+        }
+        let http = self.http(&place, raw.http, &subjects)?;
         Ok(Tenant {
+            http,
             subjects,
-            scripts: folder(&place, raw.scripts)?,
+            scripts,
             isolation: raw.isolation.unwrap_or(Isolation::Tenant),
             jit: raw.jit,
             limits: limits(&place, &raw.limits, own, queue)?,
             grants: self.grants(&place, raw.grants)?,
             name,
         })
+    }
+
+    fn http(&self, place: &str, raw: file::Http, subjects: &[String]) -> Result<HttpAccess, ConfigError> {
+        let webhook = |raw: file::HttpWebhook| {
+            if !self.secrets.contains_key(&raw.secret) {
+                return Err(bad(place, &format!("there is no [secret.{}]", raw.secret)));
+            }
+            let hooks: Vec<String> = raw.subjects.into_iter().map(|subject| subject.0.0).collect();
+            let foreign = |hook: &&String| !subjects.iter().any(|own| covers(own, hook));
+            if let Some(hook) = hooks.iter().find(foreign) {
+                return Err(bad(place, &format!("the webhook's `{hook}` is not among its subjects")));
+            }
+            let window = raw.window.map_or(WINDOW, |span| span.0.0);
+            Ok(Webhook { subjects: hooks, form: raw.form, secret: raw.secret, window })
+        };
+        let webhooks = raw.webhook.into_iter().map(webhook).collect::<Result<_, _>>()?;
+        Ok(HttpAccess { tokens: all(raw.tokens), webhooks })
+    }
+
+    /// A NATS user. One that belongs to a tenant may publish to the tenant's subjects and subscribe to what
+    /// its scripts may publish to, unless it says otherwise.
+    fn user(&self, raw: file::NatsUser) -> Result<User, ConfigError> {
+        let name = raw.name.0.0;
+        let place = format!("nats.user `{name}`");
+        if self.users.all.iter().any(|other| other.name == name) {
+            return Err(bad(&place, "there are two of this name"));
+        }
+        let login = match (raw.password, raw.token) {
+            (Some(hash), None) if is_hash(&hash) => Login::Password(hash),
+            (Some(_), None) => {
+                return Err(bad(&place, "`password` must be a bcrypt hash (`htpasswd -nB NAME` makes one)"));
+            }
+            (None, Some(token)) => Login::Token(token.0),
+            _ => return Err(bad(&place, "give either `password` or `token`, as a hash")),
+        };
+        let tenant = match &raw.tenant {
+            None => None,
+            Some(name) => {
+                let found = self.tenants.iter().find(|tenant| tenant.name == *name);
+                Some(found.ok_or_else(|| bad(&place, &format!("there is no tenant `{name}`")))?)
+            }
+        };
+        let listed = |list: Option<Vec<Parsed<Pattern>>>, usual: Option<&Vec<String>>| match list {
+            Some(list) => list.into_iter().map(|pattern| pattern.0.0).collect(),
+            None => usual.cloned().unwrap_or_default(),
+        };
+        let permissions = Permissions {
+            publish: listed(raw.publish, tenant.map(|tenant| &tenant.subjects)),
+            subscribe: listed(raw.subscribe, tenant.map(|tenant| &tenant.grants.nats)),
+        };
+        Ok(User { name, login, permissions: Rc::new(permissions) })
     }
 
     fn grants(&self, place: &str, raw: file::Grants) -> Result<TenantGrants, ConfigError> {

@@ -265,7 +265,7 @@ fn the_documented_example_is_read() {
     assert_eq!((acme.grants.http.len(), acme.grants.http[1].port), (2, 8443));
     assert!(acme.grants.files[0].read_only);
     assert_eq!(config.tables.secrets["stripe"].hosts, ["api.stripe.com"]);
-    assert!(config.unavailable().unwrap().contains("[[tenant]]"));
+    assert_eq!(config.unavailable(), None);
     assert_eq!(config.notices().len(), 2);
 }
 
@@ -286,7 +286,23 @@ fn tables_that_contradict_each_other_are_refused() {
         ("[[tenant]]\nname = \"a\"\nsubjects = [\"a\"]\nscripts = \"../a\"\n".to_owned(), "without `..`"),
         ("[[tenant]]\nname = \"a\"\nsubjects = []\nscripts = \"a\"\n".to_owned(), "`subjects` is empty"),
         ("[secret.x]\nhosts = [\"h\"]\n".to_owned(), "exactly one place"),
-        ("[secret.x]\nfile = \"/x\"\nhosts = []\n".to_owned(), "`hosts` must name"),
+        ("[secret.x]\nfile = \"/x\"\nhosts = [\"\"]\n".to_owned(), "an empty host"),
+        (
+            tenant("a", "a", "") + &tenant("b", "b", "").replace("scripts = \"b\"", "scripts = \"a/b\""),
+            "overlap",
+        ),
+        (
+            tenant("a", "a", "[[tenant.http.webhook]]\nsubjects=[\"a\"]\nform=\"github\"\nsecret=\"x\""),
+            "no [secret.x]",
+        ),
+        ("[[nats.user]]\nname = \"a\"\n".to_owned(), "either `password` or `token`"),
+        ("[[nats.user]]\nname = \"a\"\npassword = \"secret\"\n".to_owned(), "bcrypt"),
+        (
+            "[[nats.user]]\nname = \"a\"\ntenant = \"x\"\ntoken = \"sha256:".to_owned()
+                + &"0".repeat(64)
+                + "\"\n",
+            "no tenant `x`",
+        ),
         ("[database.x]\nurl = \"a\"\nenv = \"B\"\n".to_owned(), "exactly one place"),
     ];
     for (text, expected) in cases {

@@ -3,6 +3,8 @@
 //! Takes acts, gives what was seen. The process never outlives its value.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +13,9 @@ use msgscript_proto::message::{ToBroker, ToWorker};
 use msgscript_proto::sandbox::{Probe, Report};
 use tokio::time::timeout;
 
-use crate::host::child::{Child, ChildError, End};
+use crate::pool::solo::Solo;
+pub use crate::pool::solo::SoloError as PrisonerError;
 use crate::pool::spawn::{SpawnPlan, Spawner};
-
-/// Why there is no prisoner to ask.
-pub type PrisonerError = ChildError;
 
 /// What came of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +30,10 @@ pub enum Seen {
     Running,
 }
 
-/// A worker set up as `Engine::Probe`, jailed and verified.
+/// A worker set up as `Engine::Probe` or its like, jailed and verified.
 #[derive(Debug)]
 pub struct Prisoner {
-    child: Child,
+    solo: Solo,
     /// What it reported of its jail.
     pub report: Report,
 }
@@ -44,14 +44,15 @@ impl Prisoner {
     /// # Errors
     /// When it does not start, or its jail does not close.
     pub async fn start(spawner: &Spawner, plan: Arc<SpawnPlan>) -> Result<Prisoner, PrisonerError> {
-        let child = Child::start(spawner, plan).await?;
-        Ok(Prisoner { report: child.report.clone(), child })
+        let solo = Solo::start(spawner, plan).await?;
+        let report = solo.report.clone();
+        Ok(Prisoner { solo, report })
     }
 
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.pid()
+        self.solo.pid()
     }
 
     /// Has it try this for at most so long.
@@ -59,8 +60,8 @@ impl Prisoner {
     /// # Errors
     /// When the socket fails, or it answers with something else.
     pub async fn act(&mut self, probe: &Probe, longest: Duration) -> Result<Seen, PrisonerError> {
-        self.child.send(&ToWorker::Probe(probe.clone())).await?;
-        match timeout(longest, self.child.recv()).await {
+        self.solo.send(&ToWorker::Probe(probe.clone())).await?;
+        match timeout(longest, self.solo.recv()).await {
             Err(_) => Ok(Seen::Running),
             Ok(Ok(Some(bytes))) => match codec::decode(&bytes) {
                 Ok(ToBroker::Probed { result }) => Ok(Seen::Returned(result)),
@@ -71,14 +72,18 @@ impl Prisoner {
         }
     }
 
-    /// Kills it; gives how it ended: by itself, if it was ending already.
+    /// Kills it; gives how it ended, as [`Solo::kill`] does.
     ///
     /// # Errors
     /// When the kernel does not say.
     pub fn kill(&mut self) -> io::Result<Seen> {
-        Ok(match self.child.kill()? {
-            End::Killed(signal) => Seen::Killed(signal),
-            End::Exited(status) => Seen::Exited(status),
-        })
+        self.solo.kill().map(seen)
+    }
+}
+
+fn seen(status: ExitStatus) -> Seen {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => Seen::Killed(signal),
+        (None, code) => Seen::Exited(code.unwrap_or(-1)),
     }
 }

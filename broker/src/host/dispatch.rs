@@ -14,7 +14,7 @@ impl Powers for Core {
         Box::pin(async move {
             let policy = self.policy(&caller.invocation.script.tenant);
             let answer = match call {
-                Call::Library { name } => library::answer(&self.catalog.current(), &name),
+                Call::Library { name } => library::answer(&self.catalog.current(), &policy.tenant, &name),
                 Call::NatsPublish { subject, payload } => {
                     nats::publish(self.door(), &policy, &caller, subject, payload).await
                 }

@@ -5,8 +5,8 @@ use crate::catalog::Snapshot;
 
 /// The library's chunk: its own libraries, then itself.
 #[must_use]
-pub fn answer(catalog: &Snapshot, name: &str) -> Answer {
-    match catalog.libraries.get(name) {
+pub fn answer(catalog: &Snapshot, tenant: &str, name: &str) -> Answer {
+    match catalog.libraries.of(tenant).get(name) {
         Ok(Some(parts)) => Answer::Library(parts),
         Ok(None) => Answer::NotFound,
         Err(error) => Answer::Failed(error.to_string()),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::hub::{Publish, Subscription};
+use crate::access::users::{Permissions, User};
 
 /// A buffer that grew past this is not kept for later.
 const KEPT_CAPACITY: usize = 256 * 1024;
@@ -47,6 +48,8 @@ pub(super) struct Client {
     pub(super) ip: String,
     /// What it asked for.
     pub(super) options: Cell<Options>,
+    /// Who it is, where there are users.
+    pub(super) user: RefCell<Option<User>>,
     /// By its own names for them.
     pub(super) subscriptions: RefCell<HashMap<Box<[u8]>, Rc<Subscription>>>,
     /// The client that is to catch up before more is read from this one.
@@ -69,6 +72,7 @@ impl Client {
             id,
             ip,
             options: Cell::new(options),
+            user: RefCell::default(),
             subscriptions: RefCell::default(),
             stalled_by: RefCell::default(),
             state: Cell::new(State::Open),
@@ -79,6 +83,11 @@ impl Client {
             closed: Notify::new(),
             drained: Notify::new(),
         }
+    }
+
+    /// What it may do; `None`: everything.
+    pub(super) fn permissions(&self) -> Option<Rc<Permissions>> {
+        self.user.borrow().as_ref().map(|user| user.permissions.clone())
     }
 
     /// Queues bytes. False if the client takes no more; one that has too much waiting is closed.

@@ -21,6 +21,7 @@ use super::client::{Client, Options};
 use super::hub::{Hub, Publish, random_seed};
 use super::protocol::{Limits, Message, Op, Parser, ProtocolError};
 use super::subject::valid_subject;
+use crate::access::users::{self, Candidate, Shown};
 
 /// Room for one read: from the first while little comes, up to the second.
 const READ_ROOM: (usize, usize) = (2 * 1024, 64 * 1024);
@@ -31,6 +32,8 @@ const STALL: Duration = Duration::from_millis(500);
 /// How long what a client still sends is read after its last word from us. Without that, its unread bytes
 /// would make the kernel reset the connection and our last word would be lost.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long a client has to say who it is, where there are users.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// This many `PING`s may be without an answer.
 const MAX_PINGS: u32 = 2;
 
@@ -43,6 +46,9 @@ struct Connect {
     headers: Option<bool>,
     no_responders: Option<bool>,
     protocol: Option<i64>,
+    user: Option<String>,
+    pass: Option<String>,
+    auth_token: Option<String>,
 }
 
 /// Why a connection ends.
@@ -182,7 +188,10 @@ impl Connection {
         let mut active = false;
         while let Some((op, length)) = parser.next(&buffer[used..])? {
             active |= !matches!(op, Op::Pong | Op::Ignored);
-            self.run(op)?;
+            match op {
+                Op::Connect(json) => self.connect(json).await?,
+                op => self.run(op)?,
+            }
             used += length;
             let slow = self.client.stalled_by.take();
             if let Some(slow) = slow {
@@ -196,6 +205,9 @@ impl Connection {
     }
 
     fn run(&self, op: Op<'_>) -> Result<(), End> {
+        if self.is_stranger() && !matches!(op, Op::Ping | Op::Pong | Op::Ignored) {
+            return Err(refused("Authorization Violation"));
+        }
         match op {
             Op::Publish(message) => self.publish(message)?,
             Op::Ping => {
@@ -207,8 +219,7 @@ impl Connection {
                 self.hub.unsubscribe_client(&self.client, sid, max);
                 self.okay();
             }
-            Op::Connect(json) => self.connect(json)?,
-            Op::Ignored => {}
+            Op::Connect(_) | Op::Ignored => {}
             Op::Error => return Err(End::Refused(None)),
         }
         Ok(())
@@ -220,15 +231,49 @@ impl Connection {
         }
     }
 
+    fn refuse_permission(&self, what: &str, subject: &str) {
+        let user = self.client.user.borrow().as_ref().map(|user| user.name.clone()).unwrap_or_default();
+        tracing::warn!(client = self.client.id, user, what, subject, "NATS permission refused");
+        self.complain(&format!("Permissions Violation for {what} \"{subject}\""));
+    }
+
     fn complain(&self, text: &str) {
         self.client.push(format!("-ERR '{text}'\r\n").as_bytes());
     }
 
-    /// `CONNECT`: the place where a client is let in or not. Everybody is, so far.
-    fn connect(&self, json: &[u8]) -> Result<(), End> {
+    /// Whether nobody is to be served who has not said who he is, and the client has not.
+    fn is_stranger(&self) -> bool {
+        self.client.user.borrow().is_none() && !self.hub.users().all.is_empty()
+    }
+
+    /// Lets a user in, or nobody.
+    async fn login(&self, shown: Shown) -> Result<(), End> {
+        let user = match self.hub.users().find(shown) {
+            Candidate::Known(user) => Some(user),
+            Candidate::Nobody => None,
+            Candidate::IfPassword { password, hash, user } => {
+                // A bcrypt hash takes tens of milliseconds; one client at a time may have one computed.
+                let fits = tokio::task::spawn_blocking(move || users::has_hash(&password, &hash)).await;
+                user.filter(|_| fits.unwrap_or(false))
+            }
+        };
+        let Some(user) = user else {
+            tracing::warn!(client = self.client.id, ip = self.client.ip, "NATS login refused");
+            return Err(refused("Authorization Violation"));
+        };
+        *self.client.user.borrow_mut() = Some(user);
+        Ok(())
+    }
+
+    /// `CONNECT`: the place where a client is let in or not.
+    async fn connect(&self, json: &[u8]) -> Result<(), End> {
         let asked: Connect = serde_json::from_slice(json).map_err(|_| End::Refused(None))?;
         if !matches!(asked.protocol, None | Some(0 | 1)) {
             return Err(refused("invalid client protocol"));
+        }
+        if self.is_stranger() {
+            let shown = Shown { user: asked.user, password: asked.pass, token: asked.auth_token };
+            self.login(shown).await?;
         }
         // A second CONNECT changes what it names.
         let known = self.client.options.get();
@@ -250,6 +295,13 @@ impl Connection {
 
     fn subscribe(&self, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
         let queue = queue.map(std::str::from_utf8).transpose();
+        if let (Some(may), Ok(pattern)) = (self.client.permissions(), std::str::from_utf8(subject)) {
+            // In the broker's own queue group it would take messages away from the scripts.
+            let joins = matches!(queue, Ok(Some(group)) if *group == *self.hub.settings().own_group);
+            if joins || !may.may_subscribe(pattern) {
+                return self.refuse_permission("Subscription to", pattern);
+            }
+        }
         let made = match (std::str::from_utf8(subject), queue) {
             (Ok(subject), Ok(queue)) => self.hub.subscribe_client(&self.client, subject, queue, sid),
             _ => Err("Invalid Subject"),
@@ -274,12 +326,20 @@ impl Connection {
         if pedantic && !valid_subject(subject) {
             self.complain("Invalid Publish Subject");
         }
+        let reply = words.1.flatten();
+        if let Some(may) = self.client.permissions() {
+            if !may.may_publish(subject) {
+                self.refuse_permission("Publish to", subject);
+                return Ok(());
+            }
+            if let Some(reply) = reply.filter(|reply| !may.may_reply_to(reply)) {
+                self.refuse_permission("Publish with Reply of", reply);
+                return Ok(());
+            }
+        }
         self.okay();
         let headers = message.headers.filter(|block| !block.is_empty());
-        self.hub.publish_from(
-            &self.client,
-            &Publish { subject, reply: words.1.flatten(), headers, payload: message.payload },
-        );
+        self.hub.publish_from(&self.client, &Publish { subject, reply, headers, payload: message.payload });
         Ok(())
     }
 
@@ -287,7 +347,11 @@ impl Connection {
     async fn keep_alive(&self) -> End {
         let settings = self.hub.settings();
         // Before CONNECT the client may not expect anything.
-        let mut first = timeout(settings.ping_interval, self.connected.notified()).await.is_ok();
+        let patience = if self.is_stranger() { AUTH_TIMEOUT } else { settings.ping_interval };
+        let mut first = timeout(patience, self.connected.notified()).await.is_ok();
+        if self.is_stranger() {
+            return refused("Authentication Timeout");
+        }
         if first {
             let jitter = settings.first_ping.mul_f64((random_seed() % 1000) as f64 / 5000.0);
             sleep_until(Instant::now() + settings.first_ping + jitter).await;

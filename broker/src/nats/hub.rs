@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::client::Client;
 use super::subject::{valid_pattern, valid_subject};
 use super::sublist::{Leaf, Sublist};
+use crate::access::users::Users;
 
 /// What the server allows.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Settings {
     pub first_ping: Duration,
     /// How long between `PING`s to a silent client; two without an answer end the connection.
     pub ping_interval: Duration,
+    /// The queue group that only the broker's own subscriptions are in, where there are users.
+    pub own_group: String,
 }
 
 impl Default for Settings {
@@ -50,6 +53,7 @@ impl Default for Settings {
             write_deadline: Duration::from_secs(10),
             first_ping: Duration::from_secs(2),
             ping_interval: Duration::from_secs(120),
+            own_group: "msgscript".to_owned(),
         }
     }
 }
@@ -154,6 +158,7 @@ type Found = Vec<Rc<Leaf<Rc<Subscription>>>>;
 #[derive(Debug)]
 pub struct Hub {
     settings: Settings,
+    users: RefCell<Rc<Users>>,
     sublist: RefCell<Sublist<Rc<Subscription>>>,
     own: RefCell<HashMap<SubscriptionId, Rc<Subscription>>>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
@@ -169,6 +174,7 @@ impl Hub {
     pub fn new(settings: Settings) -> Rc<Self> {
         Rc::new(Self {
             settings,
+            users: RefCell::default(),
             sublist: RefCell::new(Sublist::new()),
             own: RefCell::default(),
             clients: RefCell::default(),
@@ -182,6 +188,29 @@ impl Hub {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Who may connect, from now on. A client whose user is gone or was changed is closed.
+    pub fn set_users(&self, users: Users) {
+        let users = Rc::new(users);
+        for client in self.clients.borrow().values() {
+            let user = client.user.borrow().clone();
+            let stays = match &user {
+                Some(user) => users.all.contains(user),
+                None => users.all.is_empty(),
+            };
+            if !stays {
+                client.push(b"-ERR 'Authorization Violation'\r\n");
+                client.finish();
+            }
+        }
+        *self.users.borrow_mut() = users;
+    }
+
+    /// Who may connect.
+    #[must_use]
+    pub fn users(&self) -> Rc<Users> {
+        self.users.borrow().clone()
     }
 
     /// How many clients are connected.

@@ -52,6 +52,9 @@ impl Identity {
             "client_id": client,
             "client_ip": ip,
         });
+        if !hub.users().all.is_empty() {
+            info["auth_required"] = json!(true);
+        }
         if leaving {
             info["ldm"] = json!(true);
         }

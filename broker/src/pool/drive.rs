@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use msgscript_proto::codec;
-use msgscript_proto::message::{ToBroker, ToWorker};
+use msgscript_proto::message::{Engine, ToBroker, ToWorker};
+use msgscript_proto::outcome::{Fault, Outcome};
 use msgscript_proto::packet::{Assembler, MAX_PACKET};
+use nix::sys::signal::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
@@ -24,6 +26,9 @@ use crate::units::{print_duration, print_size};
 
 /// How long a worker may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
+
+/// How long a run that was interrupted may take to end.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// Packets read from one worker before others get their turn.
 const TURN: usize = 64;
@@ -140,6 +145,9 @@ impl Drive {
         }
         let jobs = self.worker.jobs.borrow();
         let Some(first) = jobs.front() else { return Instant::now() + Duration::from_secs(3600) };
+        if self.worker.interrupted.get() {
+            return first.deadline + GRACE;
+        }
         if jobs.len() > 1 { first.deadline.min(Instant::now() + PATIENCE) } else { first.deadline }
     }
 
@@ -162,20 +170,29 @@ impl Drive {
         {
             pool.put_back(worker.take_back());
         }
+        // A module's code can be interrupted, which leaves the worker whole. Nothing else has been handed to
+        // it by now, so that the signal meets this run or none.
+        if late && worker.engine == Engine::Wasm && !worker.interrupted.replace(true) {
+            return worker.signal(Signal::SIGUSR1);
+        }
         if late {
             let first = worker.jobs.borrow_mut().pop_front();
-            let limit = first.as_ref().map_or(Duration::ZERO, Job::wall);
-            let sentence = Sentence {
-                reason: Reason::WallTime,
-                error: "time limit reached".to_owned(),
-                limit: print_duration(limit),
-                measured: print_duration(now - worker.began.get()),
-            };
+            let sentence = self.out_of_time(first.as_ref(), now);
             worker.kill(sentence.clone());
             // Its end may take a while (memory to be freed); the caller need not wait for that.
             if let Some(job) = first {
                 sentence.carry_out(job);
             }
+        }
+    }
+
+    /// The sentence of a run that took too long.
+    fn out_of_time(&self, job: Option<&Job>, now: Instant) -> Sentence {
+        Sentence {
+            reason: Reason::WallTime,
+            error: "time limit reached".to_owned(),
+            limit: print_duration(job.map_or(Duration::ZERO, Job::wall)),
+            measured: print_duration(now - self.worker.began.get()),
         }
     }
 
@@ -230,7 +247,16 @@ impl Drive {
             ToBroker::Done { invocation, nanos, outcome, .. } => {
                 let job = self.first(invocation)?;
                 let script = job.script().clone();
-                let ending = verdict::of_outcome(invocation, &script, &outcome);
+                let mut ending = verdict::of_outcome(invocation, &script, &outcome);
+                if ending.reason == Reason::WallTime {
+                    let sentence = self.out_of_time(Some(&job), Instant::now());
+                    (ending.limit, ending.measured) = (sentence.limit, sentence.measured);
+                }
+                let bad = matches!(&outcome, Outcome::Failed(failure) if failure.fault == Fault::Artifact);
+                if let Some(module) = job.module().filter(|_| bad) {
+                    module.bad.set(true);
+                    retire(&self.worker);
+                }
                 self.done(job, |job| job.finish(ending));
                 if let Some(pool) = self.pool.upgrade() {
                     pool.learn(script.id, nanos);
@@ -261,6 +287,7 @@ impl Drive {
             ToBroker::Ready { .. }
             | ToBroker::NotJailed { .. }
             | ToBroker::Probed { .. }
+            | ToBroker::Compiled { .. }
             | ToBroker::Sqlite(_) => Err(Violation("a message out of place")),
         }
     }
@@ -309,6 +336,7 @@ impl Drive {
 
     fn done(&self, job: Job, finish: impl FnOnce(Job)) {
         self.worker.began.set(Instant::now());
+        self.worker.interrupted.set(false);
         self.worker.settled.set(true);
         self.worker.served.set(self.worker.served.get() + 1);
         finish(job);
@@ -394,7 +422,8 @@ impl Drive {
             && self.receive(&mut buffer)
         {}
         let Some(pool) = self.pool.upgrade() else { return };
-        let unread = worker.take_back();
+        // What kills a worker while it is bound to its module would kill the next one too.
+        let unread = if worker.is_untried() { Vec::new() } else { worker.take_back() };
         let sentence = worker.sentence.borrow_mut().take();
         let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
         let sentence = sentence.unwrap_or_else(|| {

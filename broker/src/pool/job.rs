@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::catalog::Script;
 use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
+use crate::wasm::Module;
 
 /// Requests up to this many bytes may be sent ahead to a busy worker: they are one packet.
 const SMALL: usize = 4096;
@@ -43,6 +44,8 @@ pub enum Work {
     Run {
         /// The run.
         invocation: Rc<Invocation>,
+        /// The module that the script is, if it is one.
+        module: Option<Rc<Module>>,
         /// Who waits for its ending.
         reply: oneshot::Sender<Ending>,
     },
@@ -71,10 +74,20 @@ impl Job {
         &self.script().tenant
     }
 
+    /// The module that it runs.
+    #[must_use]
+    pub fn module(&self) -> Option<&Rc<Module>> {
+        match &self.work {
+            Work::Run { module, .. } => module.as_ref(),
+            Work::Check { .. } => None,
+        }
+    }
+
     /// What it needs.
     #[must_use]
     pub fn engine(&self) -> Engine {
         match &self.work {
+            Work::Run { module: Some(_), .. } => Engine::Wasm,
             Work::Run { invocation, .. } if invocation.script.jit => Engine::LuaJit,
             _ => Engine::Lua,
         }
@@ -136,8 +149,11 @@ impl Job {
         }
     }
 
-    /// The message that loads the script.
+    /// The message that loads the script, or binds a worker to its module.
     pub fn with_load<T>(&self, send: impl FnOnce(&ToWorker<'_>) -> T) -> T {
+        if let Some(module) = self.module() {
+            return send(&ToWorker::Bind { artifact: &module.artifact });
+        }
         let script = self.script();
         send(&ToWorker::Load(Load { script: script.id, parts: wire_parts(&script.parts) }))
     }

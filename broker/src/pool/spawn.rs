@@ -137,8 +137,8 @@ struct Request {
 }
 
 /// The one thread that starts workers. The kernel kills a worker when the thread that started it ends, so
-/// that thread must live as long as the broker: dropping the spawner kills every worker it started.
-#[derive(Debug)]
+/// that thread must live as long as the broker: dropping the last copy of it kills every worker it started.
+#[derive(Debug, Clone)]
 pub struct Spawner {
     requests: mpsc::Sender<Request>,
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use nix::sys::signal::Signal;
 
-use crate::catalog::Script;
+use crate::catalog::{Executor, Script};
 use crate::invocation::{Answer, Ending, Reason};
 use crate::units::print_size;
 
@@ -32,6 +32,31 @@ pub fn of_outcome(id: u64, script: &Script, outcome: &Outcome<'_>) -> Ending {
             Ending { answer: Answer::NoFunction { methods }, ..failed }
         }
         Outcome::Failed(failure) => of_failure(id, script, failure),
+        Outcome::Command { stdout, stderr, status, trap } => {
+            command(id, script, stdout, error_of(stderr, *status, *trap))
+        }
+    }
+}
+
+/// What a command that failed has to say: its standard error, or the trap.
+fn error_of(stderr: &[u8], status: i32, trap: Option<&str>) -> Option<String> {
+    if status == 0 && trap.is_none() {
+        return None;
+    }
+    let stderr = String::from_utf8_lossy(stderr);
+    let parts = [stderr.trim_end(), trap.unwrap_or_default()];
+    let text = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
+    Some(if text.is_empty() { format!("exit status {status}") } else { text })
+}
+
+fn command(id: u64, script: &Script, stdout: &[u8], error: Option<String>) -> Ending {
+    let payload = Bytes::copy_from_slice(stdout);
+    match error {
+        None => Ending::message(id, script, payload),
+        Some(error) => Ending {
+            answer: Answer::Message(payload),
+            ..Ending::failed(id, script, Reason::ScriptError, format!("{}: {error}", place(script)))
+        },
     }
 }
 
@@ -54,9 +79,11 @@ fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
         Fault::Script => Reason::ScriptError,
         Fault::Memory => Reason::Memory,
         Fault::Output => Reason::Output,
+        Fault::Time => Reason::WallTime,
+        Fault::Artifact => Reason::Internal,
     };
     let mut text = String::from_utf8_lossy(failure.text).into_owned();
-    if reason != Reason::ScriptError {
+    if reason != Reason::ScriptError || script.executor != Executor::Lua {
         text = format!("{}: {text}", place(script));
     }
     let mut ending = Ending::failed(id, script, reason, text);

@@ -23,6 +23,7 @@ use super::job::Job;
 use super::spawn::Spawned;
 use crate::invocation::{Reason, Tenant};
 use crate::schedule::{DEPTH, View};
+use crate::wasm::{Key, Module};
 
 /// A run that takes longer than this gives up the jobs that were handed over behind it.
 pub const PATIENCE: Duration = Duration::from_millis(5);
@@ -70,6 +71,10 @@ pub struct Worker {
     pub looks_at: Cell<Instant>,
     /// Whose code it has run.
     pub tenant: RefCell<Option<Tenant>>,
+    /// The module that it is bound to.
+    module: Cell<Option<Key>>,
+    /// Whether its run was told that its time is over.
+    pub interrupted: Cell<bool>,
     /// Whether it has greeted and was checked.
     pub ready: Cell<bool>,
     /// Whether it has answered since it was last sent more than a small job: only then may jobs be sent
@@ -117,6 +122,8 @@ impl Worker {
             began: Cell::new(now),
             looks_at: Cell::new(now),
             tenant: RefCell::default(),
+            module: Cell::new(None),
+            interrupted: Cell::new(false),
             ready: Cell::new(false),
             settled: Cell::new(false),
             in_host_call: Cell::new(false),
@@ -137,6 +144,26 @@ impl Worker {
         self.engine == job.engine()
             && self.sentence.borrow().is_none()
             && self.tenant.borrow().as_ref().is_none_or(|tenant| tenant == job.tenant())
+            && self.module.get().is_none_or(|key| job.module().is_some_and(|module| module.key == key))
+    }
+
+    /// Whether it is what it will be for the rest of its life: a worker for WebAssembly becomes one of a
+    /// module by its first job.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.engine != Engine::Wasm || self.module.get().is_some()
+    }
+
+    /// Whether it was bound to a module and has answered nothing since.
+    #[must_use]
+    pub fn is_untried(&self) -> bool {
+        self.module.get().is_some() && self.served.get() == 0
+    }
+
+    /// Whether it is bound to this module.
+    #[must_use]
+    pub fn is_of(&self, module: &Module) -> bool {
+        self.module.get() == Some(module.key)
     }
 
     /// What the scheduler needs to know.
@@ -198,6 +225,15 @@ impl Worker {
             return Ok(());
         }
         self.settled.set(false);
+        if let Some(module) = job.module() {
+            if self.module.get().is_none() {
+                self.module.set(Some(module.key));
+                job.with_load(|message| self.send(message))?;
+            }
+            // Several scripts may be the same module; which of them were run does not matter to the worker.
+            loaded.scripts.insert(id, tick);
+            return Ok(());
+        }
         if loaded.scripts.len() >= LOADED
             && let Some(oldest) = loaded.scripts.iter().min_by_key(|(_, tick)| **tick).map(|(id, _)| *id)
         {

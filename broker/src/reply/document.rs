@@ -31,7 +31,9 @@ impl<'a> ScriptResult<'a> {
         let (payload, headers): (&[u8], &[_]) = match &ending.answer {
             Answer::None | Answer::NoFunction { .. } => (&[], &[]),
             Answer::Message(payload) => (payload, &[]),
-            Answer::Http { body, headers, .. } => (body, headers),
+            Answer::Http { body: payload, headers, .. } | Answer::Result { payload, headers, .. } => {
+                (payload, headers)
+            }
         };
         ScriptResult {
             http_code: super::status(ending, method),

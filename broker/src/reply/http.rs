@@ -61,7 +61,7 @@ fn http_mode(script: &Script, ending: &Ending) -> bool {
         || match &ending.answer {
             Answer::Http { .. } => true,
             Answer::NoFunction { methods } => !methods.is_empty(),
-            Answer::None | Answer::Message(_) => false,
+            Answer::None | Answer::Message(_) | Answer::Result { .. } => false,
         }
 }
 
@@ -71,7 +71,7 @@ fn answer(method: &str, ending: &Ending) -> Response {
         return failure(method, ending);
     }
     let (body, headers): (&Bytes, &[_]) = match &ending.answer {
-        Answer::Http { body, headers, .. } => (body, headers),
+        Answer::Http { body, headers, .. } | Answer::Result { payload: body, headers, .. } => (body, headers),
         Answer::Message(body) => (body, &[]),
         Answer::None | Answer::NoFunction { .. } => (&Bytes::new(), &[]),
     };

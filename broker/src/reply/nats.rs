@@ -41,7 +41,7 @@ pub fn raw(ending: &Ending, max_payload: usize) -> NatsReply {
         return NatsReply { headers, payload: Bytes::new() };
     }
     let payload = match &ending.answer {
-        Answer::Message(payload) => payload.clone(),
+        Answer::Message(payload) | Answer::Result { payload, .. } => payload.clone(),
         Answer::Http { body, .. } => body.clone(),
         Answer::None | Answer::NoFunction { .. } => Bytes::new(),
     };

@@ -309,3 +309,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_commands_document_is_an_entry_with_its_status() {
+    let headers = vec![("A".to_owned(), "b".to_owned())];
+    let answer = Answer::Result { payload: Bytes::from_static(b"hi"), status: 404, headers };
+    let response = one("POST", false, ending("c", Reason::Ok, answer.clone()));
+    assert_eq!(response.status(), 200);
+    let expected =
+        r#"{"c":{"http_code":404,"error":"","http_headers":{"A":"b"},"is_html":false,"payload":"aGk="}}"#;
+    assert_eq!(body(response), expected);
+    assert_eq!(&raw(&ending("c", Reason::Ok, answer.clone()), 1 << 20).payload[..], b"hi");
+    // In HTTP mode it is the response.
+    let response = one("GET", true, ending("c", Reason::Ok, answer.clone()));
+    assert_eq!((response.status().as_u16(), field(&response, "a")), (404, "b"));
+    // A failure keeps status and payload.
+    let failed = Ending { error: "no".into(), ..ending("c", Reason::ScriptError, answer) };
+    let response = one("POST", false, failed);
+    assert_eq!(response.status(), 404);
+    assert!(body(response).contains(r#""payload":"aGk=""#));
+}

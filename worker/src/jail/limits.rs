@@ -18,15 +18,9 @@ const STACK: u64 = 128 << 20;
 /// read-only or reserved pages.
 const SPARE_ADDRESSES: u64 = 192 << 20;
 
-/// What this role has no use for at all.
-fn nothing(role: Role) -> impl Iterator<Item = Resource> {
-    NOTHING.into_iter().filter(move |resource| !(role.writes_files && *resource == Resource::RLIMIT_FSIZE))
-}
-
 /// What a worker has no use for at all.
-const NOTHING: [Resource; 7] = [
+const NOTHING: [Resource; 6] = [
     Resource::RLIMIT_CORE,
-    Resource::RLIMIT_FSIZE,
     Resource::RLIMIT_MEMLOCK,
     Resource::RLIMIT_MSGQUEUE,
     Resource::RLIMIT_RTPRIO,
@@ -35,14 +29,15 @@ const NOTHING: [Resource; 7] = [
 ];
 
 /// Sets every limit but that of descriptors. `data` is the limit of writable private memory, in bytes,
-/// all that is mapped already included.
+/// all that is mapped already included; `file` that of a file, in bytes.
 ///
 /// # Errors
 /// What the kernel says.
 pub(super) fn close(data: u64, role: Role) -> io::Result<()> {
-    for resource in nothing(role) {
+    for resource in NOTHING {
         lower(resource, 0)?;
     }
+    lower(Resource::RLIMIT_FSIZE, role.file_size)?;
     let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
     lower(Resource::RLIMIT_STACK, STACK.min(hard))?;
     lower(Resource::RLIMIT_DATA, data)?;
@@ -51,8 +46,8 @@ pub(super) fn close(data: u64, role: Role) -> io::Result<()> {
     lower(Resource::RLIMIT_AS, mapped.saturating_add(data).saturating_add(SPARE_ADDRESSES))
 }
 
-/// No new descriptor but what the role may open; for most, not even in the place of a closed one. Those that
-/// are open stay. To be called when nothing else needs to be opened any more.
+/// No descriptor beyond those of the role (0: none, not even in the place of a closed one). Those that are
+/// open stay. To be called when no file needs to be opened any more.
 ///
 /// # Errors
 /// What the kernel says.
@@ -65,9 +60,10 @@ pub(super) fn close_descriptors(role: Role) -> io::Result<()> {
 /// # Errors
 /// Names the first limit that reads back otherwise.
 pub(super) fn check(data: u64, role: Role) -> io::Result<()> {
-    for resource in nothing(role) {
+    for resource in NOTHING {
         expect(resource, 0)?;
     }
+    expect(Resource::RLIMIT_FSIZE, role.file_size)?;
     expect(Resource::RLIMIT_NOFILE, role.descriptors)?;
     expect(Resource::RLIMIT_DATA, data)
 }

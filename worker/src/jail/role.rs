@@ -3,30 +3,39 @@
 //! Takes the engine, gives numbers. What runs scripts has no file at all; the system calls of each engine are
 //! in [`super::syscalls`]. Pure.
 
+use msgscript_proto::MAX_MESSAGE;
 use msgscript_proto::message::Engine;
 
 /// Files that SQLite may have open: a database, its journal, and those that it attaches (ten at most).
 const SQLITE_DESCRIPTORS: u64 = 64;
+
+/// Descriptors of a worker of WebAssembly: its three, and one for the data image of each of a module's
+/// memories (32 at most), made while binding, until the second filter ends that.
+const WASM_DESCRIPTORS: u64 = 3 + 32;
 
 /// What an engine may have of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Role {
     /// Descriptors are numbered below this; 0: none can be opened, and none that is closed comes back.
     pub descriptors: u64,
-    /// Whether it may write to files, of any size that the system allows.
-    pub writes_files: bool,
-    /// Whether machine code may come to be.
+    /// The largest file that it may write, in bytes.
+    pub file_size: u64,
+    /// Whether machine code may come to be behind the first filter.
     pub makes_code: bool,
 }
 
 impl Role {
     /// That of an engine.
     pub(super) fn of(engine: Engine) -> Role {
-        let plain = Role { descriptors: 0, writes_files: false, makes_code: false };
+        let plain = Role { descriptors: 0, file_size: 0, makes_code: false };
+        // The image of a module's data is such a file, in memory.
+        let wasm = Role { descriptors: WASM_DESCRIPTORS, file_size: MAX_MESSAGE as u64, ..plain };
         match engine {
-            Engine::Lua | Engine::Probe => plain,
+            Engine::Lua | Engine::Probe | Engine::WasmCompile | Engine::ProbeWasmCompile => plain,
             Engine::LuaJit => Role { makes_code: true, ..plain },
-            Engine::Sqlite => Role { descriptors: SQLITE_DESCRIPTORS, writes_files: true, ..plain },
+            Engine::Wasm | Engine::ProbeWasm => Role { makes_code: true, ..wasm },
+            Engine::ProbeWasmBound => wasm,
+            Engine::Sqlite => Role { descriptors: SQLITE_DESCRIPTORS, file_size: u64::MAX, ..plain },
         }
     }
 }

@@ -14,6 +14,10 @@ unsafe extern "C" {
 /// The largest capability number to try; the kernel says `EINVAL` behind its last (40 in Linux 6.18).
 const MAX_CAPABILITY: libc::c_ulong = 63;
 
+/// `prctl` that says how memory may become executable, and its value for: not at all.
+pub(super) const SET_MDWE: libc::c_int = 65;
+pub(super) const MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
+
 /// The first word of the kernel's version 3 `capset` header.
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
@@ -76,13 +80,16 @@ pub(super) fn harden(deny_exec: bool) {
     const STORE_BYPASS: libc::c_ulong = 0;
     const INDIRECT_BRANCH: libc::c_ulong = 1;
     const SET_SPECULATION_CTRL: libc::c_int = 53;
-    const SET_MDWE: libc::c_int = 65;
-    const MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
     let _ = prctl(SET_SPECULATION_CTRL, STORE_BYPASS, FORCE_DISABLE);
     let _ = prctl(SET_SPECULATION_CTRL, INDIRECT_BRANCH, FORCE_DISABLE);
     if deny_exec {
-        let _ = prctl(SET_MDWE, MDWE_REFUSE_EXEC_GAIN, 0);
+        deny_executable_memory();
     }
+}
+
+/// Memory that is not executable never becomes so. Best effort: Linux has it since 6.3.
+pub(super) fn deny_executable_memory() {
+    let _ = prctl(SET_MDWE, MDWE_REFUSE_EXEC_GAIN, 0);
 }
 
 /// Lets a memory fault end the process at once with its own signal. Rust's handler for stack overflows

@@ -52,6 +52,8 @@ const fn bits(flags: libc::c_int) -> u64 {
 const READ_WRITE: u64 = bits(libc::PROT_READ | libc::PROT_WRITE);
 const READ_EXEC: u64 = bits(libc::PROT_READ | libc::PROT_EXEC);
 const PRIVATE: u64 = bits(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+const FIXED: u64 = bits(libc::MAP_FIXED);
+const FUTEX_WAIT_BITSET: u64 = bits(libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG);
 const FUTEX_WAIT: u64 = bits(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG);
 const FUTEX_WAKE: u64 = bits(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG);
 
@@ -103,17 +105,66 @@ fn table(engine: Engine, pid: u32) -> Vec<Row> {
         row(libc::SYS_exit, &[], "the end"),
         row(libc::SYS_exit_group, &[], "the end"),
     ];
-    if engine == Engine::LuaJit {
-        rows.push(row(
+    match engine {
+        Engine::LuaJit => rows.push(row(
             libc::SYS_mprotect,
             &[Long(2, READ_EXEC)],
             "finished machine code becomes executable, and read-only by the same call",
-        ));
-    }
-    if engine == Engine::Sqlite {
-        rows.extend(files::sqlite());
+        )),
+        Engine::Wasm | Engine::ProbeWasm => {
+            rows.extend(wasm());
+            rows.extend(binding());
+        }
+        Engine::ProbeWasmBound => rows.extend(wasm()),
+        Engine::Sqlite => rows.extend(files::sqlite()),
+        Engine::Lua | Engine::Probe | Engine::WasmCompile | Engine::ProbeWasmCompile => {}
     }
     rows
+}
+
+/// What a worker of WebAssembly needs beside the others, for all of its life.
+fn wasm() -> Vec<Row> {
+    use Arg::{Int, LongBut, LongWithin};
+    vec![
+        row(
+            libc::SYS_mmap,
+            &[LongWithin(2, READ_WRITE), LongBut(3, bits(libc::MAP_NORESERVE), PRIVATE | FIXED)],
+            "an instance's memory is wiped in its place; not executable, so it can only harm itself",
+        ),
+        row(
+            libc::SYS_mmap,
+            &[LongWithin(2, READ_WRITE), LongBut(3, 0, bits(libc::MAP_PRIVATE) | FIXED)],
+            "the module's data, copied on write from the image that was made while binding",
+        ),
+        row(
+            libc::SYS_futex,
+            &[Int(1, FUTEX_WAIT_BITSET)],
+            "sleep: the module waits for a clock (the wait has a deadline)",
+        ),
+    ]
+}
+
+/// What binding a worker to a module needs: none of it is possible behind the second filter.
+fn binding() -> Vec<Row> {
+    use Arg::{Int, IntWithin, Long};
+    let no_new_privs = bits(libc::PR_SET_NO_NEW_PRIVS);
+    vec![
+        row(libc::SYS_mprotect, &[Long(2, READ_EXEC)], "the module's machine code becomes executable"),
+        row(libc::SYS_memfd_create, &[], "the image of the module's data"),
+        row(libc::SYS_write, &[IntWithin(0, 63)], "the image of the module's data"),
+        row(libc::SYS_fcntl, &[Int(1, bits(libc::F_ADD_SEALS))], "the image can never change again"),
+        row(
+            libc::SYS_prctl,
+            &[Int(0, bits(super::sys::SET_MDWE)), Long(1, super::sys::MDWE_REFUSE_EXEC_GAIN)],
+            "no more memory becomes executable",
+        ),
+        row(libc::SYS_prctl, &[Int(0, no_new_privs), Long(1, 1)], "goes before a filter"),
+        row(
+            libc::SYS_seccomp,
+            &[Int(0, bits(libc::SECCOMP_SET_MODE_FILTER as i32)), Int(1, 0)],
+            "the second filter",
+        ),
+    ]
 }
 
 fn condition(arg: Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
@@ -152,6 +203,14 @@ fn filter(engine: Engine, pid: u32) -> Result<BpfProgram, seccompiler::BackendEr
 pub(super) fn close(engine: Engine) -> io::Result<()> {
     let program = filter(engine, std::process::id()).map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+/// Puts the filter of a bound WebAssembly worker in force, on top of the one that is.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn close_bound() -> io::Result<()> {
+    close(Engine::ProbeWasmBound)
 }
 
 #[cfg(test)]

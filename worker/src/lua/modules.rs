@@ -1,16 +1,26 @@
 //! The built-in modules by name, and the functions behind the base environment.
 
 pub mod base;
+pub mod etcd;
 pub mod io;
 pub mod json;
 pub mod nats;
 pub mod os;
 pub mod re;
+pub mod sql;
 
 use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
-pub const ALL: &[Module] = &[json::MODULE, nats::MODULE, re::MODULE];
+pub const ALL: &[Module] = &[
+    json::MODULE,
+    nats::MODULE,
+    re::MODULE,
+    etcd::MODULE,
+    sql::MYSQL,
+    sql::POSTGRES,
+    sql::SQLITE,
+];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
 /// stands behind the last dot.

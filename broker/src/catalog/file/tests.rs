@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 /// A folder that a store follows.
 struct Fixture {
     root: tempfile::TempDir,
+    tenancy: watch::Sender<Rc<Tenancy>>,
     catalog: Catalog,
     checked: Rc<RefCell<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
@@ -45,8 +46,10 @@ impl Fixture {
         let checked = Checked::default();
         let folders = Folders::new(root.path(), None);
         let catalog = Catalog::default();
-        let store = FileStore::open(folders, catalog.clone(), compiler(&checked)).await.unwrap();
-        Fixture { root, catalog, checked, task: tokio::task::spawn_local(store.follow()) }
+        let tenancy = watch::Sender::new(Rc::new(Tenancy::default()));
+        let changes = tenancy.subscribe();
+        let store = FileStore::open(folders, catalog.clone(), changes, compiler(&checked)).await.unwrap();
+        Fixture { root, tenancy, catalog, checked, task: tokio::task::spawn_local(store.follow()) }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -94,6 +97,10 @@ fn text_of(script: &Script) -> String {
 }
 
 /// Runs a test as the broker runs: one thread, a local set.
+fn no_tenants() -> watch::Receiver<Rc<Tenancy>> {
+    watch::Sender::new(Rc::new(Tenancy::default())).subscribe()
+}
+
 fn local(test: impl AsyncFnOnce()) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test());
@@ -220,7 +227,7 @@ fn libraries_reach_their_scripts() {
         let expected = "a.lua:3: library `web`, required by a.lua, does not exist";
         it.within_a_second("library removal", |it| it.problems() == [expected]).await;
         assert!(text_of(&it.script("a").unwrap()).contains("two"));
-        assert!(it.catalog.library("web").unwrap().is_none());
+        assert!(it.catalog.current().libraries.shared.get("web").unwrap().is_none());
     });
 }
 
@@ -256,9 +263,11 @@ fn a_folder_that_is_replaced_is_followed() {
         symlink("v1", &link).unwrap();
         let catalog = Catalog::default();
         let (folders, compiler) = (Folders::new(&link, None), compiler(&Checked::default()));
-        let store = FileStore::open(folders, catalog.clone(), compiler).await.unwrap();
+        let tenancy = watch::Sender::new(Rc::new(Tenancy::default()));
+        let changes = tenancy.subscribe();
+        let store = FileStore::open(folders, catalog.clone(), changes, compiler).await.unwrap();
         let task = tokio::task::spawn_local(store.follow());
-        let it = Fixture { root: top, catalog, checked: Checked::default(), task };
+        let it = Fixture { root: top, tenancy, catalog, checked: Checked::default(), task };
         assert!(text_of(&it.script("a").unwrap()).contains("one"));
 
         symlink("v2", it.root.path().join("next")).unwrap();
@@ -297,7 +306,8 @@ fn folders_must_be_there() {
     local(async || {
         let root = tempfile::tempdir().unwrap();
         let open = async |folders: Folders| {
-            let store = FileStore::open(folders, Catalog::default(), compiler(&Checked::default()));
+            let store =
+                FileStore::open(folders, Catalog::default(), no_tenants(), compiler(&Checked::default()));
             store.await.err().map(|error| error.to_string())
         };
         let none = root.path().join("none");
@@ -305,5 +315,51 @@ fn folders_must_be_there() {
         assert!(open(Folders::new(root.path(), Some(&none))).await.unwrap().contains("No such file"));
         assert!(open(Folders::new(root.path(), Some(root.path()))).await.unwrap().contains("cannot be both"));
         assert!(open(Folders::new(root.path(), None)).await.is_none());
+    });
+}
+
+#[test]
+fn tenants_have_their_own_folders_subjects_and_libraries() {
+    local(async || {
+        let mine = text("acme.x", "--* require: util\nreturn MINE");
+        let fixture = Fixture::new(&[
+            ("acme/x.lua", &mine),
+            ("acme/libs/util.lua", "ours = 1"),
+            ("libs/util.lua", "everybodys = 1"),
+            ("acme/steal.lua", &text("other.x", "return 1")),
+            ("claim.lua", &text("acme.y", "return 1")),
+            ("wild.lua", &text(">", "return 1")),
+        ])
+        .await;
+        let owner = |fixture: &Fixture, subject: &str| {
+            fixture.script(subject).map(|script| (script.tenant.to_string(), text_of(&script)))
+        };
+        assert_eq!(owner(&fixture, "acme.x").unwrap().0, "default");
+        assert!(owner(&fixture, "acme.x").unwrap().1.contains("everybodys"));
+        assert!(fixture.script("other.x").is_some() && fixture.script("acme.y").is_some());
+
+        let claims = Tenancy::for_test(&[("acme", "acme", &["acme.>"])]);
+        fixture.tenancy.send_replace(Rc::new(claims));
+        fixture
+            .within_a_second("the tenant is there", |fixture| {
+                owner(fixture, "acme.x").is_some_and(|(tenant, _)| tenant == "acme")
+            })
+            .await;
+        assert!(owner(&fixture, "acme.x").unwrap().1.contains("ours"), "its own library comes first");
+        for subject in ["other.x", "acme.y", ">"] {
+            assert!(fixture.catalog.current().index.by_pattern(subject).is_empty(), "{subject}");
+        }
+        let problems = fixture.problems().join("\n");
+        for file in ["acme/steal.lua", "claim.lua", "wild.lua"] {
+            assert!(problems.contains(file), "{problems}");
+        }
+
+        fixture.tenancy.send_replace(Rc::new(Tenancy::default()));
+        fixture
+            .within_a_second("all is the operator's again", |fixture| {
+                owner(fixture, "acme.x").is_some_and(|(tenant, _)| tenant == "default")
+                    && fixture.script("other.x").is_some()
+            })
+            .await;
     });
 }

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, EXPECT, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONNECTION, EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 
 use super::activity::Activity;
 use super::body::{self, BodyError};
 use super::request::{self, Target};
 use super::{Door, HttpSettings, Pages};
+use crate::access::{Demand, shows_token};
 use crate::catalog::Script;
 use crate::ingress::App;
 use crate::ingress::pages;
@@ -76,10 +77,20 @@ async fn function<A: App>(
     url: Rc<str>,
 ) -> Response {
     let arrived = Instant::now();
-    let scripts = client.door.app.scripts(&subject);
-    if scripts.is_empty() || is_reserved(&subject) {
-        let text = format!("no script for subject {subject:?}");
-        return refuse(&head, body, plain(404, Some(Reason::NotFound), &text)).await;
+    let app = &client.door.app;
+    // Before anything is said about the subject: a stranger does not learn which scripts there are.
+    let access = app.access(&subject);
+    let demand = access.as_ref().map_or(Demand::Nothing, |access| access.demand(&subject));
+    let authorization = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    if let Demand::Token(tokens) = demand
+        && !shows_token(tokens, authorization)
+    {
+        return refuse(&head, body, forbidden(client, &subject)).await;
+    }
+    let scripts = app.scripts(&subject);
+    let nothing = scripts.is_empty() && !matches!(demand, Demand::Signature(_));
+    if nothing || is_reserved(&subject) {
+        return refuse(&head, body, no_script(&subject)).await;
     }
     let Door { settings, budget, .. } = &*client.door;
     let read = body::collect(&mut body, settings.max_payload, settings.body_timeout, budget);
@@ -90,7 +101,28 @@ async fn function<A: App>(
     let call = Call::Http { method: head.method.as_str().into(), url };
     let headers = request::fields(head.headers, &client.address);
     let shown_subject = Rc::clone(&subject);
-    run(&client.door, Message { subject, shown_subject, call, payload, headers, arrived }, scripts).await
+    let message = Message { subject, shown_subject, call, payload, headers, arrived };
+    if let Demand::Signature(webhook) = demand {
+        if !app.is_signed(webhook, &message) {
+            return forbidden(client, &message.subject);
+        }
+        if scripts.is_empty() {
+            return no_script(&message.subject);
+        }
+    }
+    run(&client.door, message, scripts).await
+}
+
+fn no_script(subject: &str) -> Response {
+    plain(404, Some(Reason::NotFound), &format!("no script for subject {subject:?}"))
+}
+
+/// The one response to everyone who may not call, whatever was missing or wrong.
+fn forbidden<A: App>(client: &Client<A>, subject: &str) -> Response {
+    client.door.app.refused(subject, &String::from_utf8_lossy(&client.address));
+    let mut response = plain(403, Some(Reason::Denied), "not allowed");
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 /// Runs the scripts and waits for as long as the client does.

@@ -50,7 +50,15 @@ fn allows(engine: Engine, number: i64, args: [u64; 6]) -> bool {
     }
 }
 
-const ENGINES: [Engine; 4] = [Engine::Lua, Engine::LuaJit, Engine::Probe, Engine::Sqlite];
+const ENGINES: [Engine; 7] = [
+    Engine::Lua,
+    Engine::LuaJit,
+    Engine::Probe,
+    Engine::Wasm,
+    Engine::ProbeWasmBound,
+    Engine::WasmCompile,
+    Engine::Sqlite,
+];
 
 /// Arguments that each row must allow.
 fn sample(row: &Row) -> [u64; 6] {
@@ -116,10 +124,31 @@ fn only_the_compiler_may_make_memory_run() {
     let (r, w, x) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
     for engine in ENGINES {
         assert!(protect(engine, libc::PROT_NONE) && protect(engine, r) && protect(engine, r | w));
-        assert_eq!(protect(engine, r | x), engine == Engine::LuaJit);
+        assert_eq!(protect(engine, r | x), matches!(engine, Engine::LuaJit | Engine::Wasm));
         assert!(!protect(engine, r | w | x) && !protect(engine, x) && !protect(engine, w | x));
         let map = [0, 4096, bits(r | x), PRIVATE, u64::MAX, 0];
         assert!(!allows(engine, libc::SYS_mmap, map));
+    }
+}
+
+/// What binding needs is gone afterwards: both filters must agree.
+#[test]
+fn a_bound_worker_makes_no_code_no_descriptor_and_no_rules() {
+    for row in binding() {
+        let stays = matches!(row.number, libc::SYS_write | libc::SYS_mprotect);
+        let number = row.number;
+        assert!(allows(Engine::Wasm, number, sample(&row)), "{row:?}");
+        assert!(stays || !table(Engine::ProbeWasmBound, PID).iter().any(|row| row.number == number));
+    }
+    let read_exec = [0, 0, READ_EXEC, 0, 0, 0];
+    assert!(!allows(Engine::ProbeWasmBound, libc::SYS_mprotect, read_exec));
+    assert!(!allows(Engine::ProbeWasmBound, libc::SYS_write, [3, 0, 0, 0, 0, 0]));
+    for exec in [READ_EXEC, bits(libc::PROT_EXEC)] {
+        let image = [0, 4096, exec, bits(libc::MAP_PRIVATE) | FIXED, 3, 0];
+        assert!(!allows(Engine::Wasm, libc::SYS_mmap, image));
+    }
+    for row in table(Engine::ProbeWasmBound, PID) {
+        assert!(allows(Engine::Wasm, row.number, sample(&row)), "both filters allow {row:?}");
     }
 }
 
@@ -145,6 +174,8 @@ fn every_other_number_and_machine_is_killed() {
 
 #[test]
 fn the_filter_is_small() {
-    let size = filter(Engine::LuaJit, PID).expect("a filter").len();
-    assert!(size < 250, "{size} instructions");
+    for engine in [Engine::LuaJit, Engine::Wasm] {
+        let size = filter(engine, PID).expect("a filter").len();
+        assert!(size < 300, "{size} instructions");
+    }
 }

@@ -1,11 +1,11 @@
-//! A jailed process with a role other than running scripts, held by whoever started it.
+//! A worker that one task talks to alone: a message out, a message in.
 //!
-//! Takes a plan, gives a process whose jail was looked at from outside, and messages both ways. What it says is
-//! hostile until decoded. The process never outlives its value.
+//! Takes a plan, gives a jailed and verified process. The process never outlives its value. For short work
+//! outside of the pool: probes, and compiling.
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::pool::spawn::{SpawnError, SpawnPlan, Spawned, Spawner};
-use crate::pool::verify::{VerifyError, verify};
+use super::spawn::{SpawnError, SpawnPlan, Spawned, Spawner};
+use super::verify::{VerifyError, verify};
 
-/// The longest a child may take to greet.
+/// The longest a worker may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// Why there is no child to ask.
+/// Why there is no worker to talk to.
 #[derive(Debug, thiserror::Error)]
-pub enum ChildError {
+pub enum SoloError {
     /// It did not start.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -49,67 +49,54 @@ pub enum ChildError {
     Socket(#[from] io::Error),
 }
 
-/// How a child ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// By this signal.
-    Killed(i32),
-    /// With this status.
-    Exited(i32),
-}
-
-/// The process, jailed and verified.
+/// A worker, jailed and verified.
 #[derive(Debug)]
-pub struct Child {
-    process: Option<std::process::Child>,
+pub struct Solo {
+    child: Child,
     /// A stream by name only: the socket keeps packets whole, and is read and written packet by packet.
     socket: UnixStream,
-    assembler: Assembler,
-    pid: u32,
     /// What it reported of its jail.
     pub report: Report,
 }
 
-impl Child {
+impl Solo {
     /// Starts one and waits for its greeting.
     ///
     /// # Errors
     /// When it does not start, or its jail does not close.
-    pub async fn start(spawner: &Spawner, plan: Arc<SpawnPlan>) -> Result<Child, ChildError> {
+    pub async fn start(spawner: &Spawner, plan: Arc<SpawnPlan>) -> Result<Solo, SoloError> {
         // The second copy of the worker's end is dropped here, so that the socket ends with the worker.
-        let Spawned { child: mut process, setup, socket, .. } = spawner.spawn(plan).await?;
-        let pid = process.id();
-        let socket = UnixStream::from_std(socket.into()).inspect_err(|_| end(&mut process))?;
+        let Spawned { mut child, setup, socket, .. } = spawner.spawn(plan).await?;
+        let socket = UnixStream::from_std(socket.into()).inspect_err(|_| end(&mut child))?;
         // From here on, dropping the value ends the process.
-        let (report, assembler) =
-            (Report { landlock_abi: 0, layers: Vec::new() }, Assembler::new(MAX_MESSAGE));
-        let mut child = Child { process: Some(process), socket, assembler, pid, report };
-        child.report = child.greeting(&setup).await?;
-        Ok(child)
+        let report = Report { landlock_abi: 0, layers: Vec::new() };
+        let mut solo = Solo { child, socket, report };
+        solo.report = solo.greeting(&setup).await?;
+        Ok(solo)
     }
 
-    async fn greeting(&mut self, setup: &Setup) -> Result<Report, ChildError> {
+    async fn greeting(&mut self, setup: &Setup) -> Result<Report, SoloError> {
         let received = timeout(GREETING, self.recv()).await;
         let Ok(Some(bytes)) = received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) else {
-            return Err(ChildError::Silent(format!("{:?}", self.kill()?)));
+            return Err(SoloError::Silent(format!("{:?}", self.kill()?)));
         };
         match codec::decode(&bytes) {
             Ok(ToBroker::Ready { version, report }) => {
-                verify(self.pid, setup, version, &report)?;
+                verify(self.child.id(), setup, version, &report)?;
                 Ok(report)
             }
             Ok(ToBroker::NotJailed { layer, error }) => {
-                Err(ChildError::NotJailed { layer, error: error.to_owned() })
+                Err(SoloError::NotJailed { layer, error: error.to_owned() })
             }
-            Ok(other) => Err(ChildError::Silent(format!("it said {other:?}"))),
-            Err(error) => Err(ChildError::Silent(error.to_string())),
+            Ok(other) => Err(SoloError::Silent(format!("it said {other:?}"))),
+            Err(error) => Err(SoloError::Silent(error.to_string())),
         }
     }
 
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.child.id()
     }
 
     /// Kills it; gives how it ended. A process that is ending already keeps its own reason, so this is
@@ -117,21 +104,16 @@ impl Child {
     ///
     /// # Errors
     /// When the kernel does not say.
-    pub fn kill(&mut self) -> io::Result<End> {
-        let Some(process) = &mut self.process else { return Err(io::ErrorKind::NotFound.into()) };
-        process.kill()?;
-        let status = process.wait()?;
-        Ok(match (status.signal(), status.code()) {
-            (Some(signal), _) => End::Killed(signal),
-            (None, code) => End::Exited(code.unwrap_or(-1)),
-        })
+    pub fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.child.kill()?;
+        self.child.wait()
     }
 
-    /// Sends a message whole. To one that is gone, nothing: the next [`Self::recv`] finds out.
+    /// Sends a message; waits while the socket is full.
     ///
     /// # Errors
-    /// When the socket fails, or the message is larger than [`MAX_MESSAGE`].
-    pub async fn send(&mut self, message: &ToWorker<'_>) -> io::Result<()> {
+    /// When the socket fails, but not when the worker is gone.
+    pub async fn send(&mut self, message: &ToWorker<'_>) -> Result<(), SoloError> {
         let mut buffer = Vec::new();
         packet::start(&mut buffer);
         codec::encode(message, &mut buffer).map_err(io::Error::other)?;
@@ -140,6 +122,7 @@ impl Child {
             let fd = self.socket.as_raw_fd();
             let send = || Ok(send(fd, packet, MsgFlags::MSG_NOSIGNAL)?);
             match self.socket.async_io(Interest::WRITABLE, send).await {
+                // A worker that is gone already is found by the next receive.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 other => other?,
             };
@@ -147,11 +130,12 @@ impl Child {
         Ok(())
     }
 
-    /// One message's bytes, [`MAX_MESSAGE`] at most; `None` when the worker's end is closed.
+    /// One message; `None` when the worker's end is closed.
     ///
     /// # Errors
     /// When the socket fails, or packets make no message.
     pub async fn recv(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut assembler = Assembler::new(MAX_MESSAGE);
         let mut buffer = vec![0; MAX_PACKET];
         loop {
             let fd = self.socket.as_raw_fd();
@@ -161,26 +145,21 @@ impl Child {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
                 other => other?,
             };
-            if let Some(message) = self.assembler.push(&buffer[..size]).map_err(io::Error::other)? {
+            if let Some(message) = assembler.push(&buffer[..size]).map_err(io::Error::other)? {
                 return Ok(Some(message.to_vec()));
             }
         }
     }
 }
 
-impl Drop for Child {
+impl Drop for Solo {
     fn drop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        // The kernel may take a moment to free its memory: nobody waits for that here.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || end(&mut process))),
-            Err(_) => end(&mut process),
-        }
+        end(&mut self.child);
     }
 }
 
 /// Kills and reaps a process; both fail only for one that has been reaped.
-fn end(process: &mut std::process::Child) {
-    let _ = process.kill();
-    let _ = process.wait();
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
 }

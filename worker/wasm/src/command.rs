@@ -1,0 +1,110 @@
+//! A command's surroundings: environment, standard input, output and error; and how it ended.
+//!
+//! Takes an invocation, gives how it ended. There are no folders, no arguments but the name, no sockets;
+//! clocks and random numbers work.
+
+use msgscript_proto::message::{Entry, Invoke};
+use wasmtime::{Error, Store};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
+
+use crate::budget::Budget;
+use crate::preview1::{self, Preview1};
+use crate::preview2::Preview2;
+use crate::run::{Ended, Failed, judge};
+use crate::streams::Sink;
+
+/// The largest payload that is also an environment variable, in bytes.
+const MOST_IN_ENVIRONMENT: usize = 64 << 10;
+
+/// Bytes of standard error that are kept.
+const STDERR: u64 = 64 << 10;
+
+/// What a run is given, and what it writes.
+pub struct Surroundings {
+    builder: WasiCtxBuilder,
+    /// Its standard output.
+    pub stdout: Sink,
+    /// Its standard error.
+    pub stderr: Sink,
+}
+
+impl Surroundings {
+    /// Those of any run: no input, output kept.
+    pub fn new(output: u64) -> Surroundings {
+        let (stdout, stderr) = (Sink::with_limit(output), Sink::keeping(STDERR));
+        let mut builder = WasiCtxBuilder::new();
+        // A socket that may not connect anywhere would still be a system call.
+        builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        builder.stdout(stdout.clone()).stderr(stderr.clone());
+        Surroundings { builder, stdout, stderr }
+    }
+
+    /// Those of a command that answers this.
+    fn of(invoke: &Invoke<'_>) -> Surroundings {
+        let mut surroundings = Surroundings::new(invoke.limits.output);
+        let (subject, method, url) = match invoke.entry {
+            Entry::Message { subject } => (subject, "", ""),
+            Entry::Http { subject, method, url, .. } => (subject, method, url),
+        };
+        let builder = &mut surroundings.builder;
+        builder.arg("function");
+        for (name, value) in [("SUBJECT", subject), ("METHOD", method), ("URL", url)] {
+            builder.env(name, value.replace('\0', ""));
+        }
+        if invoke.payload.len() <= MOST_IN_ENVIRONMENT
+            && let Ok(payload) = std::str::from_utf8(invoke.payload)
+            && !payload.contains('\0')
+        {
+            builder.env("PAYLOAD", payload);
+        }
+        builder.stdin(MemoryInputPipe::new(invoke.payload.to_vec()));
+        surroundings
+    }
+
+    /// The builder, to build with.
+    pub fn builder(&mut self) -> &mut WasiCtxBuilder {
+        &mut self.builder
+    }
+}
+
+/// Runs a preview 1 command.
+pub async fn run(pre: &wasmtime::InstancePre<Preview1>, invoke: &Invoke<'_>) -> Ended {
+    let mut surroundings = Surroundings::of(invoke);
+    let wasi = surroundings.builder().build_p1();
+    let state = Preview1::new(wasi, Budget::new(invoke.limits.memory));
+    let mut store = Store::new(pre.module().engine(), state);
+    store.limiter(|state| &mut state.budget);
+    store.set_epoch_deadline(1);
+    let result = preview1::run(pre, &mut store).await;
+    ended(result, &store.data().budget, &surroundings)
+}
+
+/// Runs a component of the world `wasi:cli/command`.
+pub async fn run_component(pre: &CommandPre<Preview2>, invoke: &Invoke<'_>) -> Ended {
+    let mut surroundings = Surroundings::of(invoke);
+    let wasi = surroundings.builder().build();
+    let mut store = Store::new(pre.engine(), Preview2::new(wasi, Budget::new(invoke.limits.memory)));
+    store.limiter(|state| &mut state.budget);
+    store.set_epoch_deadline(1);
+    let result = async {
+        let command = pre.instantiate_async(&mut store).await?;
+        match command.wasi_cli_run().call_run(&mut store).await? {
+            Ok(()) => Ok(()),
+            Err(()) => Err(Error::from(I32Exit(1))),
+        }
+    };
+    let result = result.await;
+    ended(result, &store.data().budget, &surroundings)
+}
+
+fn ended(result: wasmtime::Result<()>, budget: &Budget, surroundings: &Surroundings) -> Ended {
+    let (status, trap) = match result.map_or_else(|error| judge(&error, budget), |()| Ok(0)) {
+        Ok(status) => (status, None),
+        Err(Failed::Trap(text)) => (1, Some(text)),
+        Err(failed) => return Ended::Failed(failed),
+    };
+    let (stdout, stderr) = (surroundings.stdout.take(), surroundings.stderr.take());
+    Ended::Command { stdout, stderr, status, trap }
+}
