@@ -32,6 +32,7 @@ use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
 use crate::wasm::file::Place;
 use crate::wasm::store::Store;
+use crate::secrets::Secrets;
 use crate::{pipeline, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
@@ -51,6 +52,8 @@ pub struct Core {
     pub modules: Rc<Modules>,
     /// The last runs.
     pub records: Records,
+    /// Values that scripts may use without seeing them.
+    pub secrets: Secrets,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -114,6 +117,7 @@ impl Core {
             hub.set_users(config.tables.users.clone());
         }
         self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
+        self.secrets.configure(&config.tables.secrets);
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -354,10 +358,12 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         pool: pool.clone(),
         modules: modules(config, &pool)?,
         records: Records::default(),
+        secrets: Secrets::default(),
         door: OnceCell::new(),
         answering: Rc::new(()),
         started,
     });
+    core.secrets.configure(&config.tables.secrets);
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     read_scripts(&core).await?;

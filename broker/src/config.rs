@@ -263,7 +263,6 @@ impl Config {
     pub fn notices(&self) -> Vec<&'static str> {
         let notices = [
             (self.telemetry.traces, "TELEMETRY_TRACES is set, but this version exports no traces yet"),
-            (!self.tables.secrets.is_empty(), "[secret.*] is configured, but this version uses none yet"),
             (!self.tables.databases.is_empty(), "[database.*] is configured, but this version uses none yet"),
         ];
         notices.into_iter().filter_map(|(applies, text)| applies.then_some(text)).collect()

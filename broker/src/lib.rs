@@ -25,6 +25,7 @@ pub mod wasm;
 
 // 6 powers: what scripts ask for.
 pub mod host;
+pub mod secrets;
 
 // 7 out: endings become answers.
 pub mod result;

@@ -4,9 +4,13 @@
 //! "yes" is a [`Permitted`] value, which only this module can make and which the functions of `host/`
 //! demand.
 
+pub mod egress;
 pub mod grant;
 pub mod grants;
 pub mod nats;
+pub mod secrets;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,6 +34,11 @@ impl<T> Permitted<T> {
     /// What was allowed.
     pub fn into_inner(self) -> T {
         self.0
+    }
+
+    /// What was allowed.
+    pub fn get(&self) -> &T {
+        &self.0
     }
 }
 

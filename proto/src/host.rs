@@ -6,9 +6,10 @@
 use bincode::{BorrowDecode, Encode};
 
 use crate::sql::Rows;
+use crate::net::{HttpRequest, HttpResult, TcpCall};
 
 /// A request for something only the broker may do.
-#[derive(Debug, Clone, Copy, Encode, BorrowDecode)]
+#[derive(Debug, Clone, Encode, BorrowDecode)]
 pub enum HostCall<'a> {
     /// `nats.publish(subject, message)`.
     NatsPublish {
@@ -73,6 +74,19 @@ pub enum HostCall<'a> {
         /// The script's number for the client.
         client: u32,
     },
+    /// `nats.request(subject, message)`; answered by [`HostReply::Bytes`].
+    NatsRequest {
+        /// Where to.
+        subject: &'a [u8],
+        /// The message.
+        payload: &'a [u8],
+        /// How long to wait for the reply, in nanoseconds.
+        timeout: u64,
+    },
+    /// Requests of `http`, made at the same time; answered by [`HostReply::Http`].
+    Http(Vec<HttpRequest<'a>>),
+    /// An act of `tcp`.
+    Tcp(TcpCall<'a>),
 }
 
 /// What came of a request.
@@ -94,4 +108,8 @@ pub enum HostReply<'a> {
     Failed(&'a str),
     /// Policy does not allow it; the text names the missing grant.
     Denied(&'a str),
+    /// What came of each request, in their order.
+    Http(Vec<HttpResult<'a>>),
+    /// It is open, under this number.
+    Opened(u32),
 }

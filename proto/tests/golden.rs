@@ -5,6 +5,8 @@ use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{
     Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Setup, ToBroker, ToWorker,
 };
+use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Setup, ToBroker, ToWorker};
+use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
 use msgscript_proto::sql::{Rows, SqlValue, SqliteCall, SqliteReply};
@@ -57,6 +59,14 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
             HostCall::SqliteOpen { .. } => "HostCall SqliteOpen",
             HostCall::SqlQuery { .. } => "HostCall SqlQuery",
             HostCall::SqlClose { .. } => "HostCall SqlClose",
+            HostCall::NatsRequest { .. } => "HostCall NatsRequest",
+            HostCall::Http(_) => "HostCall Http",
+            HostCall::Tcp(call) => match call {
+                TcpCall::Open { .. } => "HostCall Tcp Open",
+                TcpCall::Write { .. } => "HostCall Tcp Write",
+                TcpCall::Read { .. } => "HostCall Tcp Read",
+                TcpCall::Close { .. } => "HostCall Tcp Close",
+            },
         },
         ToBroker::Returned { .. } => "Returned",
         ToBroker::Done { outcome, .. } => match outcome {
@@ -92,6 +102,8 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
             HostReply::NotFound => "HostReply NotFound",
             HostReply::Failed(_) => "HostReply Failed",
             HostReply::Denied(_) => "HostReply Denied",
+            HostReply::Http(_) => "HostReply Http",
+            HostReply::Opened(_) => "HostReply Opened",
         },
         ToWorker::Probe(_) => "Probe",
         ToWorker::Compile { .. } => "Compile",
@@ -109,6 +121,16 @@ fn from_worker_to_broker() {
     let invocation = 300;
     let done = |outcome| ToBroker::Done { invocation, nanos: 70_000, memory: 42_000, outcome };
     let call = |request| ToBroker::HostCall { invocation, call: 1, request };
+    let ask = HostCall::NatsRequest { subject: b"a.b", payload: b"?", timeout: 70_000 };
+    let fetch = HttpRequest {
+        method: b"PUT",
+        url: b"http://a/",
+        headers: vec![(b"X-A", b"1")],
+        body: Some(b"b"),
+        timeout: Some(300),
+    };
+    let tcp_write = call(HostCall::Tcp(TcpCall::Write { connection: 1, data: b"x", timeout: 5 }));
+    let tcp_read = call(HostCall::Tcp(TcpCall::Read { connection: 1, most: 1024, timeout: 5 }));
     let report = Report { landlock_abi: 7, layers: Layer::ALL.to_vec() };
     let failure =
         Failure { fault: Fault::Memory, text: b"memory limit", limit: 1 << 27, measured: (1 << 27) + 1 };
@@ -130,6 +152,12 @@ fn from_worker_to_broker() {
             ("HostCall SqliteOpen", call(HostCall::SqliteOpen { client: 2, path: b"/srv/a.db", read_only: true })),
             ("HostCall SqlQuery", call(HostCall::SqlQuery { client: 2, timeout: 300, sql: b"select 1", args: b"\0" })),
             ("HostCall SqlClose", call(HostCall::SqlClose { client: 2 })),
+            ("HostCall NatsRequest", call(ask)),
+            ("HostCall Http", call(HostCall::Http(vec![fetch]))),
+            ("HostCall Tcp Open", call(HostCall::Tcp(TcpCall::Open { address: b"[::1]:80", timeout: 5 }))),
+            ("HostCall Tcp Write", tcp_write),
+            ("HostCall Tcp Read", tcp_read),
+            ("HostCall Tcp Close", call(HostCall::Tcp(TcpCall::Close { connection: 1 }))),
             ("Returned", ToBroker::Returned { invocation }),
             ("Done Message", done(Outcome::Message(Some(b"Hello, John!")))),
             ("Done Message none", done(Outcome::Message(None))),
@@ -168,6 +196,9 @@ fn from_broker_to_worker() {
     };
     let subject = "funcs.hello";
     let reply = |reply| ToWorker::HostReply { call: 1, reply };
+    let response = HttpResponse { status: 200, url: "http://a/", headers: vec![("x-b", b"2")], body: b"<p>" };
+    let fetched =
+        vec![HttpResult::Response(response), HttpResult::Failed("no"), HttpResult::Denied("denied: x")];
     let probe = Probe::Syscall { number: 41, args: [ProbeArg::Value(2); 6], buffers: vec![vec![1]] };
     compare(
         include_str!("golden/to_worker.txt"),
@@ -186,6 +217,8 @@ fn from_broker_to_worker() {
             ("HostReply NotFound", reply(HostReply::NotFound)),
             ("HostReply Failed", reply(HostReply::Failed("no"))),
             ("HostReply Denied", reply(HostReply::Denied("denied: x"))),
+            ("HostReply Http", reply(HostReply::Http(fetched))),
+            ("HostReply Opened", reply(HostReply::Opened(7))),
             ("Probe", ToWorker::Probe(probe)),
             ("Compile", ToWorker::Compile { module: b"\0asm" }),
             ("Bind", ToWorker::Bind { artifact: b"\x7fELF" }),

@@ -5,6 +5,7 @@ use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{
     Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Setup, ToBroker, ToWorker,
 };
+use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
@@ -84,7 +85,7 @@ impl Seed {
                     request: HostCall::NatsPublish { subject, payload: &self.bytes },
                 }
             }
-            5 => ToBroker::HostCall { invocation, call, request: HostCall::Library { name: &self.bytes } },
+            5 => ToBroker::HostCall { invocation, call, request: self.host_call() },
             6 => ToBroker::Returned { invocation },
             8 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
             7 => {
@@ -97,6 +98,36 @@ impl Seed {
             })),
             _ => ToBroker::Probed { result: self.other.cast_signed() },
         }
+    }
+
+    fn host_call(&self) -> HostCall<'_> {
+        let (connection, timeout) = (self.small(), self.other);
+        let headers = || self.list.iter().map(|(name, value)| (name.as_bytes(), &**value)).collect();
+        match self.number % 6 {
+            0 => HostCall::Library { name: &self.bytes },
+            1 => HostCall::NatsRequest { subject: &self.bytes, payload: self.text.as_bytes(), timeout },
+            2 => HostCall::Tcp(TcpCall::Open { address: &self.bytes, timeout }),
+            3 => HostCall::Tcp(TcpCall::Write { connection, data: &self.bytes, timeout }),
+            4 => HostCall::Tcp(TcpCall::Read { connection, most: connection, timeout }),
+            _ => HostCall::Http(vec![
+                HttpRequest {
+                    method: self.text.as_bytes(),
+                    url: self.text.as_bytes(),
+                    headers: headers(),
+                    body: self.flag.then_some(&self.bytes),
+                    timeout: self.flag.then_some(timeout),
+                };
+                self.list.len()
+            ]),
+        }
+    }
+
+    fn http_results(&self) -> Vec<HttpResult<'_>> {
+        let headers = self.list.iter().map(|(name, value)| (&**name, &**value)).collect();
+        vec![
+            HttpResult::Failed(&self.text),
+            HttpResult::Response(HttpResponse { status: 200, url: &self.text, headers, body: &self.bytes }),
+        ]
     }
 
     fn to_worker(&self, kind: usize) -> ToWorker<'_> {
@@ -115,6 +146,7 @@ impl Seed {
             2 => ToWorker::Check(Load { script, parts: self.parts() }),
             3 => ToWorker::Unload { script },
             4 => ToWorker::Invoke(self.invoke()),
+            5 if self.flag => ToWorker::HostReply { call, reply: HostReply::Http(self.http_results()) },
             5 => ToWorker::HostReply { call, reply: HostReply::Library(self.parts()) },
             6 => ToWorker::HostReply { call, reply: HostReply::Bytes(&self.bytes) },
             7 => ToWorker::HostReply { call, reply: HostReply::Denied(&self.text) },

@@ -277,7 +277,7 @@ impl Outside for Broker {
         }
         self.calls += 1;
         let (invocation, call) = (self.invocation, self.calls);
-        let request = ToBroker::HostCall { invocation, call, request: *request };
+        let request = ToBroker::HostCall { invocation, call, request: request.clone() };
         let asked = self.out.send(&request).map_err(|_| PROTOCOL);
         if let Err(status) = asked.and_then(|()| self.wait(call, reply)) {
             jail::sys::exit_now(status);

@@ -4,6 +4,7 @@
 //! understood is an error: it never gives a power, and never a wider one than was written.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
@@ -44,7 +45,8 @@ pub enum GrantError {
     /// No origin.
     #[error(
         "`{0}` is no origin; write scheme and host, and a port if it is not the usual one, such as \
-         `https://api.example.com` or `https://*.example.org:8443`"
+         `https://api.example.com` or `https://*.example.org:8443`, with methods in front if not all are \
+         meant: `GET,HEAD https://api.example.com`"
     )]
     Origin(String),
 }
@@ -159,7 +161,8 @@ impl fmt::Display for FileScope {
     }
 }
 
-/// Where HTTP requests may go: `https://api.example.com`, `http://*.example.org:8080`, `http://[::1]:80`.
+/// Where HTTP requests may go: `https://api.example.com`, `http://*.example.org:8080`, `http://[::1]:80`; with
+/// methods in front, only those: `GET,HEAD https://api.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// Whether it is `https`.
@@ -170,6 +173,8 @@ pub struct Origin {
     pub any_subdomain: bool,
     /// The port, the scheme's own if none is written.
     pub port: u16,
+    /// The methods, in upper case; none: all.
+    pub methods: Vec<String>,
 }
 
 impl FromStr for Origin {
@@ -181,6 +186,10 @@ impl FromStr for Origin {
 }
 
 fn parse_origin(text: &str) -> Option<Origin> {
+    let (methods, text) = match text.split_once(' ') {
+        Some((methods, text)) => (parse_methods(methods)?, text),
+        None => (Vec::new(), text),
+    };
     let (scheme, rest) = text.split_once("://")?;
     let tls = match scheme {
         "https" => true,
@@ -192,7 +201,7 @@ fn parse_origin(text: &str) -> Option<Origin> {
         let (address, port) = rest.split_once(']')?;
         let host = address.parse::<std::net::Ipv6Addr>().ok()?.to_string();
         let port = if port.is_empty() { usual } else { parse_port(port.strip_prefix(':')?)? };
-        return Some(Origin { tls, host, any_subdomain: false, port });
+        return Some(Origin { tls, host, any_subdomain: false, port, methods });
     }
     let (host, port) = match rest.split_once(':') {
         Some((host, port)) => (host, parse_port(port)?),
@@ -202,7 +211,22 @@ fn parse_origin(text: &str) -> Option<Origin> {
         Some(host) => (host, true),
         None => (host, false),
     };
-    is_host(host).then(|| Origin { tls, host: host.to_ascii_lowercase(), any_subdomain, port })
+    let address = is_address_like(host);
+    let sound = is_host(host) && (!address || !any_subdomain && host.parse::<Ipv4Addr>().is_ok());
+    sound.then(|| Origin { tls, host: host.to_ascii_lowercase(), any_subdomain, port, methods })
+}
+
+fn parse_methods(text: &str) -> Option<Vec<String>> {
+    let is_method = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase());
+    text.split(',').map(|word| is_method(word).then(|| word.to_owned())).collect()
+}
+
+/// Whether URLs take it for an IPv4 address: its last part is a number.
+fn is_address_like(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    last.bytes().all(|b| b.is_ascii_digit())
+        || hexadecimal.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn parse_port(text: &str) -> Option<u16> {
@@ -280,8 +304,16 @@ mod tests {
     #[test]
     fn origins() {
         let origin: Origin = "https://*.Example.org:8443".parse().unwrap();
-        let expected = Origin { tls: true, host: "example.org".into(), any_subdomain: true, port: 8443 };
+        let expected = Origin {
+            tls: true,
+            host: "example.org".into(),
+            any_subdomain: true,
+            port: 8443,
+            methods: Vec::new(),
+        };
         assert_eq!(origin, expected);
+        let some: Origin = "GET,POST https://Example.org".parse().unwrap();
+        assert_eq!((some.methods, some.host), (vec!["GET".into(), "POST".into()], "example.org".into()));
         assert_eq!("http://10.0.0.1".parse::<Origin>().unwrap().port, 80);
         assert_eq!("https://[0::1]".parse::<Origin>().unwrap().host, "::1");
         let bad = [
@@ -303,6 +335,16 @@ mod tests {
             "https://[x]",
             "https://x y",
             "https://*.*.x",
+            "https://127.1",
+            "https://0x7f.1",
+            "https://2130706433",
+            "https://256.0.0.1",
+            "https://*.0.0.1",
+            "get https://x",
+            "GET,, https://x",
+            " https://x",
+            "GET  https://x",
+            "GET https://x ",
         ];
         for text in bad {
             assert!(text.parse::<Origin>().is_err(), "{text:?}");
