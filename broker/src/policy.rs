@@ -7,8 +7,10 @@
 pub mod egress;
 pub mod grant;
 pub mod grants;
+pub mod key;
 pub mod nats;
 pub mod secrets;
+pub mod sql;
 #[cfg(test)]
 pub(crate) mod testing;
 

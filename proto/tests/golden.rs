@@ -5,7 +5,6 @@ use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{
     Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Setup, ToBroker, ToWorker,
 };
-use msgscript_proto::message::{Engine, Entry, Invoke, Level, Limits, Load, Part, Setup, ToBroker, ToWorker};
 use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
