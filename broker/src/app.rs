@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::LocalBoxFuture;
-use msgscript_proto::message::{Engine, Limits, Setup};
+use msgscript_proto::message::{Engine, Limits, Plugin, Setup};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -20,20 +20,25 @@ use crate::catalog::{Catalog, Executor, Script, file};
 use crate::config::value::Backend;
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
+use crate::host::http::Client;
+use crate::host::net::Net;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{DEFAULT_TENANT, Ending, Message};
 use crate::nats::{hub, server};
+use crate::notify::ServiceManager;
+use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
 use crate::pool::spawn::SpawnPlan;
+use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
+use crate::secrets::Secrets;
 use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
 use crate::wasm::file::Place;
 use crate::wasm::store::Store;
-use crate::secrets::Secrets;
-use crate::{pipeline, telemetry, units};
+use crate::{pipeline, plugins, telemetry, units};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
@@ -50,10 +55,16 @@ pub struct Core {
     pub pool: Rc<Pool>,
     /// Compiled WebAssembly.
     pub modules: Rc<Modules>,
+    /// The containers.
+    pub podman: Rc<Podman>,
     /// The last runs.
     pub records: Records,
     /// Values that scripts may use without seeing them.
     pub secrets: Secrets,
+    /// Connections for scripts.
+    pub net: Rc<Net>,
+    /// Their HTTP client.
+    pub http: Client,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -110,6 +121,13 @@ impl Core {
         Place { folder, beside: (&*script.tenant != DEFAULT_TENANT).then(granted) }
     }
 
+    /// What scripts may use in the network, by this configuration.
+    fn admit_network(&self, config: &Config) {
+        self.secrets.configure(&config.tables.secrets);
+        self.net.configure(config.http_ca.clone());
+        self.http.forget();
+    }
+
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
@@ -117,7 +135,7 @@ impl Core {
             hub.set_users(config.tables.users.clone());
         }
         self.tenancy.send_replace(Rc::new(Tenancy::new(&config.tables.tenants)));
-        self.secrets.configure(&config.tables.secrets);
+        self.admit_network(&config);
         *self.config.borrow_mut() = Rc::new(config);
     }
 }
@@ -278,8 +296,18 @@ pub fn spawn_plan(config: &Config) -> Result<SpawnPlan, StartError> {
         landlock_abi: config.landlock_abi,
         uid: None,
         paths: Vec::new(),
+        plugins: plugins(config)?,
     };
     Ok(SpawnPlan { worker_binary: worker_binary(config, "msgscript-worker")?, setup })
+}
+
+/// The operator's Lua C modules.
+fn plugins(config: &Config) -> Result<Vec<Plugin>, StartError> {
+    let Some(folder) = &config.plugin else { return Ok(Vec::new()) };
+    let plugins = plugins::scan(folder).map_err(|error| StartError::Other(error.to_string()))?;
+    let names: Vec<&str> = plugins.iter().map(|plugin| &*plugin.name).collect();
+    tracing::info!(folder = %folder.display(), plugins = names.join(" "), "plugins");
+    Ok(plugins)
 }
 
 fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {
@@ -311,14 +339,21 @@ async fn run(config: Config) -> Result<(), StartError> {
     tracing::info!(
         http = %http_address, nats = nats_address, admin = admin_address.map(|address| address.to_string()),
         scripts = core.catalog.current().index.list().len(),
-        workers = status.ready, took_ms = core.started.elapsed().as_millis(), "ready"
+        workers = status.ready, took_ms = core.started.elapsed().as_millis(), version = crate::VERSION, "ready"
     );
-    wait_for_end(&core).await?;
+    let manager = ServiceManager::from_env(&|name| std::env::var(name).ok());
+    manager.ready();
+    tokio::select! {
+        ended = wait_for_end(&core) => ended?,
+        () = manager.keep_telling() => {}
+    }
+    manager.stopping();
     tracing::info!("stopping: no new messages, finishing what runs");
     intake.set();
     let finished = async {
         futures_util::future::join_all(doors.intake).await;
         core.pool.idle().await;
+        core.podman.idle().await;
         while Rc::strong_count(&core.answering) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -327,12 +362,14 @@ async fn run(config: Config) -> Result<(), StartError> {
     if tokio::time::timeout_at(until.into(), finished).await.is_err() {
         tracing::warn!("the drain timeout is over: what still runs is cancelled");
         core.pool.close();
+        core.podman.close();
     }
     // The last answers are on their way out; a client that takes none does not keep us.
     tokio::time::sleep(LAST_ANSWERS).await;
     end.set();
     let closing = async {
         futures_util::future::join_all(doors.end).await;
+        core.podman.gone().await;
         if let Some(Door::External(client)) = core.door() {
             let _ = client.flush().await;
         }
@@ -350,6 +387,7 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let settings = pool::Settings { workers, queue, plan: spawn_plan(config)?, wasm };
     let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
+    let net = Rc::new(Net::default());
     let core = Rc::new(Core {
         policies: RefCell::new(Policies::new(config)),
         tenancy: watch::Sender::new(Rc::new(Tenancy::new(&config.tables.tenants))),
@@ -357,13 +395,16 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         catalog: Catalog::default(),
         pool: pool.clone(),
         modules: modules(config, &pool)?,
+        podman: Podman::start(config.podman.clone(), config.containers),
         records: Records::default(),
         secrets: Secrets::default(),
+        http: Client::new(net.clone()),
+        net,
         door: OnceCell::new(),
         answering: Rc::new(()),
         started,
     });
-    core.secrets.configure(&config.tables.secrets);
+    core.admit_network(config);
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     read_scripts(&core).await?;
@@ -377,8 +418,9 @@ fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
     let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
         return Ok(Modules::new(None, None, config.queue));
     };
-    let store = Store::open(config.state_dir.as_deref())
-        .inspect_err(|error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"));
+    let store = Store::open(config.state_dir.as_deref()).inspect_err(
+        |error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"),
+    );
     let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
     Ok(Modules::new(Some((compiler, binary)), store.ok(), config.queue))
 }
@@ -401,8 +443,10 @@ async fn expect_wasm(core: Rc<Core>) {
 async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
     let config = core.config();
     let checking = core.clone();
-    let check =
-        async move |script: &Rc<Script>| checking.pool.check(script.clone(), checking.limits(script)).await;
+    let check = async move |script: &Rc<Script>| {
+        let terms = Terms::of(&checking.policy(&script.tenant));
+        checking.pool.check(script.clone(), checking.limits(script), terms).await
+    };
     let store =
         file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
             .await;
@@ -465,6 +509,7 @@ async fn open_nats(
             doors.end.push(Box::pin(async move {
                 let _ = serving.await;
             }));
+            core.net.listens(address);
             (Door::Embedded(hub), address.to_string())
         }
     };
@@ -571,6 +616,7 @@ async fn open_pages(
     let settings = http::HttpSettings { pages: http::Pages::Only, ..http_settings(&config)? };
     let listener = listen(&address.to_string(), "the operator's pages").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("the operator's pages", error))?;
+    core.net.listens(address);
     doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(Some(address))
 }
@@ -584,6 +630,7 @@ async fn open_http(
     let settings = http_settings(&config)?;
     let listener = listen(&config.http.to_string(), "HTTP").await?;
     let address = listener.local_addr().map_err(|error| StartError::other("HTTP", error))?;
+    core.net.listens(address);
     doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(address)
 }

@@ -3,10 +3,10 @@
 //! Takes arguments, gives text and an exit status. Wiring: each verb has its own file below.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -25,7 +25,7 @@ pub use broker::broker;
 ///
 /// Every long option may be written with one dash or two.
 #[derive(Debug, Parser)]
-#[command(name = "msgscriptcli", version, propagate_version = true)]
+#[command(name = "msgscriptcli", version = crate::VERSION, propagate_version = true)]
 struct Args {
     #[command(flatten)]
     common: Common,
@@ -111,6 +111,12 @@ enum Verb {
         /// The shell
         shell: Shell,
     },
+    /// Write manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -168,6 +174,10 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
             completion(*shell, &mut Args::command(), out)?;
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Man { folder } => {
+            man(folder, Args::command()).with_context(|| folder.display().to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
         verb => bail!("{}", needs_etcd(verb, args.common.backend)),
     }
 }
@@ -201,6 +211,14 @@ pub fn completion(shell: Shell, command: &mut clap::Command, out: &mut dyn Write
     let mut script = Vec::new();
     clap_complete::generate(shell, command, name, &mut script);
     out.write_all(&script)
+}
+
+/// Writes a program's manual pages into a folder that is there: one for it and one for each verb.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn man(folder: &Path, command: clap::Command) -> io::Result<()> {
+    clap_mangen::generate_to(command.disable_help_subcommand(true), folder)
 }
 
 #[cfg(test)]

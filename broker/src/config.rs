@@ -13,6 +13,7 @@ use msgscript_proto::MAX_MESSAGE;
 use msgscript_proto::sandbox::Layer;
 
 use crate::catalog::file::Folders;
+use crate::podman::socket::Socket;
 use crate::policy::grant::Grant;
 use crate::units::print_size;
 use args::{Args, Verb};
@@ -45,6 +46,8 @@ pub enum Start {
     Doctor(Box<Config>),
     /// Write a completion script for this shell.
     Completion(Shell),
+    /// Write manual pages into this folder.
+    Man(PathBuf),
 }
 
 /// The broker's configuration, checked.
@@ -76,6 +79,10 @@ pub struct Config {
     pub workers: usize,
     /// Number of invocations that may wait, at least 1.
     pub queue: usize,
+    /// Number of containers that run at a time, 1 to 1024.
+    pub containers: usize,
+    /// Where Podman listens.
+    pub podman: Socket,
     /// What one run may use.
     pub limits: Limits,
     /// How long running scripts may go on when the broker stops.
@@ -86,6 +93,8 @@ pub struct Config {
     pub worker_dir: Option<PathBuf>,
     /// Powers of the tenant `default`.
     pub allow: Vec<Grant>,
+    /// Certificates that the servers which scripts ask may be signed by, besides the system's.
+    pub http_ca: Option<PathBuf>,
     /// Layers of the sandbox to do without.
     pub sandbox_without: Vec<Layer>,
     /// Use no more of Landlock than this version of its interface has (tests).
@@ -181,8 +190,10 @@ pub fn start(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Start, ConfigError> {
     let args = Args::read(args)?;
-    if let Some(Verb::Completion { shell }) = args.verb {
-        return Ok(Start::Completion(shell));
+    match args.verb {
+        Some(Verb::Completion { shell }) => return Ok(Start::Completion(shell)),
+        Some(Verb::Man { folder }) => return Ok(Start::Man(folder)),
+        Some(Verb::Doctor) | None => {}
     }
     let file = match &args.config {
         Some(path) => read(path)?,
@@ -234,10 +245,13 @@ impl Config {
             admin_bind: given.admin_bind,
             workers: count("workers", given.workers, cpus(), 1024)?,
             queue,
+            containers: count("containers", given.containers, (2 * cpus()).min(1024), 1024)?,
+            podman: Socket::from_env(env),
             drain_timeout: given.drain_timeout.map_or(Duration::from_secs(10), |span| span.0.0),
             state_dir: given.state_dir,
             worker_dir: given.worker_dir,
             allow: given.allow.unwrap_or_default().into_iter().map(|grant| grant.0).collect(),
+            http_ca: given.http_ca,
             sandbox_without: layers(given.sandbox_without.unwrap_or_default()),
             landlock_abi: None,
             telemetry: telemetry(env),
@@ -251,9 +265,6 @@ impl Config {
     pub fn unavailable(&self) -> Option<&'static str> {
         if self.backend == Backend::Etcd {
             return Some("this version has no etcd backend yet; use `--backend file` and `--script DIR`");
-        }
-        if self.plugin.is_some() {
-            return Some("this version loads no plugins yet; leave out `--plugin`");
         }
         None
     }

@@ -5,10 +5,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use msgscript_proto::message::Engine;
 use msgscript_proto::sandbox::Layer;
 use nix::unistd::Uid;
 
+use crate::podman::client::Client;
+use crate::podman::socket::Socket;
 use crate::pool::spawn::{SpawnError, Spawner};
 
 pub mod escapes;
@@ -18,6 +22,9 @@ pub mod row;
 use prisoner::{Prisoner, PrisonerError};
 use row::{Ground, RowResult, run_row};
 
+/// How long Podman may take to tell its version.
+const PODMAN: Duration = Duration::from_secs(5);
+
 /// What to look at.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -25,6 +32,8 @@ pub struct Options {
     pub worker_binary: PathBuf,
     /// Layers that the operator does without. Rows that need them are told as open.
     pub without: Vec<Layer>,
+    /// Where Podman listens.
+    pub podman: Socket,
 }
 
 /// What was found.
@@ -42,9 +51,11 @@ pub struct Report {
 /// When no thread can be had to start workers from.
 pub async fn doctor(options: Options) -> Result<Report, SpawnError> {
     let spawner = Spawner::start()?;
-    let Options { worker_binary, without } = options;
-    let ground = Ground { spawner, worker_binary, landlock_abi: None, without, longest: row::GUARD };
+    let Options { worker_binary, without, podman } = options;
+    let (engine, longest) = (Engine::Probe, row::GUARD);
+    let ground = Ground { spawner, engine, worker_binary, landlock_abi: None, without, longest };
     let mut report = Report { lines: machine(), held: true };
+    report.lines.push(containers(podman).await);
     for layer in Layer::ALL {
         report.note(layer_alone(&ground, layer).await);
     }
@@ -96,6 +107,15 @@ async fn layer_alone(ground: &Ground, layer: Layer) -> Result<String, String> {
             Err(format!("layer {name}: does NOT close ({}: {error})", layer.name()))
         }
         Err(error) => Err(format!("layer {name}: cannot be tried: {error}")),
+    }
+}
+
+/// Whether there is a Podman for functions in containers. Nothing of the sandbox depends on it.
+async fn containers(socket: Socket) -> String {
+    match tokio::time::timeout(PODMAN, Client::new(socket).version()).await {
+        Ok(Ok(version)) => format!("podman: {version}"),
+        Ok(Err(error)) => format!("podman: not usable; functions in containers will fail: {error}"),
+        Err(_) => "podman: no answer; functions in containers will fail".to_owned(),
     }
 }
 

@@ -3,11 +3,18 @@
 //! Takes a call that policy permitted, gives the answer. A worker's request is copied out of its packet
 //! before anything else looks at it. `dispatch` asks the policy and hands each call to its file.
 
+pub mod command;
 mod dispatch;
+pub mod env;
+pub mod files;
+pub mod http;
 pub mod library;
 pub mod nats;
+pub mod net;
+pub mod tcp;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use msgscript_proto::host::{HostCall, HostReply};
@@ -16,9 +23,10 @@ use msgscript_proto::message;
 use crate::catalog::Part;
 use crate::invocation::Invocation;
 use crate::policy::Denied;
+use crate::policy::grant::FileScope;
 
 /// A call, owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Call {
     /// `nats.publish`.
     NatsPublish {
@@ -32,6 +40,30 @@ pub enum Call {
         /// Its name.
         name: String,
     },
+    /// `os.getenv`.
+    Env {
+        /// The variable's name.
+        name: String,
+    },
+    /// Which folders of the host may be used.
+    Folders,
+    /// Something in one of them.
+    File(files::Operation),
+    /// A command of the host.
+    Command(command::Command),
+    /// `nats.request`.
+    NatsRequest {
+        /// Where to.
+        subject: String,
+        /// The message.
+        payload: Bytes,
+        /// How long to wait for the reply.
+        timeout: Duration,
+    },
+    /// Requests of `http`, made at the same time.
+    Http(Vec<http::Request>),
+    /// An act of `tcp`.
+    Tcp(tcp::Act),
 }
 
 impl Call {
@@ -44,6 +76,21 @@ impl Call {
                 payload: Bytes::copy_from_slice(payload),
             },
             HostCall::Library { name } => Call::Library { name: String::from_utf8_lossy(name).into_owned() },
+            HostCall::Env { name } => Call::Env { name: String::from_utf8_lossy(name).into_owned() },
+            HostCall::Folders => Call::Folders,
+            HostCall::File(call) => Call::File(files::Operation::from_wire(call)),
+            HostCall::Command { line, input, timeout } => Call::Command(command::Command {
+                line: line.to_vec(),
+                input: Bytes::copy_from_slice(input),
+                timeout: Duration::from_millis(*timeout),
+            }),
+            HostCall::NatsRequest { subject, payload, timeout } => Call::NatsRequest {
+                subject: String::from_utf8_lossy(subject).into_owned(),
+                payload: Bytes::copy_from_slice(payload),
+                timeout: Duration::from_nanos(*timeout),
+            },
+            HostCall::Http(requests) => Call::Http(requests.iter().map(http::Request::from_wire).collect()),
+            HostCall::Tcp(call) => Call::Tcp(tcp::Act::from_wire(call)),
         }
     }
 }
@@ -53,8 +100,15 @@ impl Call {
     #[must_use]
     pub fn size(&self) -> u64 {
         let size = match self {
-            Call::NatsPublish { subject, payload } => subject.len() + payload.len(),
-            Call::Library { .. } => 0,
+            Call::NatsPublish { subject, payload } | Call::NatsRequest { subject, payload, .. } => {
+                subject.len() + payload.len()
+            }
+            Call::Library { .. } | Call::Folders => 0,
+            Call::Env { name } => name.len(),
+            Call::File(operation) => operation.size(),
+            Call::Command(command) => command.line.len() + command.input.len(),
+            Call::Http(requests) => requests.iter().map(http::Request::size).sum(),
+            Call::Tcp(act) => act.size(),
         };
         size as u64
     }
@@ -67,12 +121,24 @@ pub enum Answer {
     Done,
     /// A library's parts.
     Library(Vec<Part>),
+    /// Done; this is the result.
+    Bytes(Bytes),
+    /// Folders that may be used, and whether only to read.
+    Folders(Vec<FileScope>),
+    /// What came of an operation on a file.
+    File(files::Outcome),
+    /// How a command ended.
+    Command(command::Ended),
     /// There is none.
     NotFound,
     /// It failed: the module's own error.
     Failed(String),
     /// Policy forbids it; names the missing grant.
     Denied(String),
+    /// What came of each request.
+    Http(Vec<http::Fetched>),
+    /// It is open, under this number.
+    Opened(u32),
 }
 
 impl From<Denied> for Answer {
@@ -86,7 +152,13 @@ impl Answer {
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
-            Answer::Done | Answer::NotFound | Answer::Library(_) => 0,
+            Answer::Done | Answer::NotFound | Answer::Library(_) | Answer::Folders(_) | Answer::Opened(_) => {
+                0
+            }
+            Answer::Bytes(bytes) => bytes.len() as u64,
+            Answer::File(outcome) => outcome.size(),
+            Answer::Command(ended) => (ended.stdout.len() + ended.stderr.len()) as u64,
+            Answer::Http(fetched) => fetched.iter().map(http::Fetched::size).sum::<usize>() as u64,
             Answer::Failed(text) | Answer::Denied(text) => text.len() as u64,
         }
     }
@@ -96,9 +168,17 @@ impl Answer {
         match self {
             Answer::Done => take(HostReply::Done),
             Answer::NotFound => take(HostReply::NotFound),
+            Answer::Bytes(bytes) => take(HostReply::Bytes(bytes)),
+            Answer::Folders(scopes) => take(HostReply::Folders(files::wire_folders(scopes))),
+            Answer::File(outcome) => outcome.with_wire(|reply| take(HostReply::File(reply))),
+            Answer::Command(command::Ended { status, stdout, stderr }) => {
+                take(HostReply::Command { status: *status, stdout, stderr })
+            }
             Answer::Failed(text) => take(HostReply::Failed(text)),
             Answer::Denied(text) => take(HostReply::Denied(text)),
             Answer::Library(parts) => take(HostReply::Library(wire_parts(parts))),
+            Answer::Http(fetched) => take(HostReply::Http(fetched.iter().map(http::Fetched::wire).collect())),
+            Answer::Opened(number) => take(HostReply::Opened(*number)),
         }
     }
 }
@@ -116,6 +196,8 @@ pub struct Caller {
     pub invocation: Rc<Invocation>,
     /// Bytes that answers may still bring in: what is larger is refused, so no file need fetch more.
     pub room: u64,
+    /// Its open connections.
+    pub connections: Rc<tcp::Connections>,
 }
 
 /// Who answers calls: the application, which has the doors to the outside.

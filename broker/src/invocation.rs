@@ -157,6 +157,8 @@ pub struct Ending {
     pub answer: Answer,
     /// The error's text, empty if there is none.
     pub error: String,
+    /// Whether callers see the text of an error of our own, too: it says nothing of the host.
+    pub shown: bool,
     /// The limit that was reached, in its unit (`128MiB`, `2s`), empty if none.
     pub limit: String,
     /// What was measured against it, in the same form.

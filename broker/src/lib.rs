@@ -16,12 +16,14 @@ pub mod route;
 
 // 3 may: who comes in, admission, and each host call.
 pub mod access;
+pub mod plugins;
 pub mod policy;
 
 // 4 when, 5 who: the queue and the workers.
 pub mod schedule;
 pub mod pool;
 pub mod wasm;
+pub mod podman;
 
 // 6 powers: what scripts ask for.
 pub mod host;
@@ -38,4 +40,8 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod notify;
 pub mod units;
+
+/// The version, with the commit in brackets if it is known.
+pub const VERSION: &str = env!("MSGSCRIPT_VERSION");

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::app::Core;
 use crate::catalog::{Executor, Script};
 use crate::invocation::{Ending, Invocation, Message, Reason};
+use crate::pool::terms::Terms;
 use crate::wasm::{Module, ModuleError, file};
 use crate::{policy, telemetry};
 
@@ -42,15 +43,21 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     let deadline = message.arrived + wall;
     let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline });
 
-    // 4 check out a worker (of the compiled module, if the script is one), 5 run, 6 answer its host calls
-    // (`host/dispatch.rs`).
-    let ending = match module(&app, &script, deadline).await {
-        Ok(module) => app.pool.run(invocation, module, limits).await.unwrap_or_else(|_| {
-            Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned())
-        }),
-        Err(error) => {
-            let text = format!("{}: {error}", script.source.name);
-            Ending { limit: error.limit(), ..Ending::failed(id, &script, error.reason(), text) }
+    // 4 check out a worker (of the compiled module, if the script is one) or a container's place, 5 run, 6
+    // answer its host calls (`host/dispatch.rs`). A container has none.
+    let lost = |_| Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned());
+    let ending = if script.executor == Executor::Podman {
+        app.podman.run(invocation, policy, limits).await.unwrap_or_else(lost)
+    } else {
+        match module(&app, &script, deadline).await {
+            Ok(module) => {
+                let terms = Terms::of(&policy);
+                app.pool.run(invocation, module, limits, terms).await.unwrap_or_else(lost)
+            }
+            Err(error) => {
+                let text = format!("{}: {error}", script.source.name);
+                Ending { limit: error.limit(), ..Ending::failed(id, &script, error.reason(), text) }
+            }
         }
     };
 

@@ -4,7 +4,11 @@
 //! "yes" is a [`Permitted`] value, which only this module can make and which the functions of `host/`
 //! demand.
 
+pub mod command;
+pub mod container;
 pub mod egress;
+pub mod env;
+pub mod file;
 pub mod grant;
 pub mod grants;
 pub mod key;
@@ -19,7 +23,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::access::HttpAccess;
-use crate::catalog::{Executor, Script};
+use crate::catalog::Script;
 use crate::config::Config;
 use crate::config::tenant::TenantLimits;
 use crate::config::value::Isolation;
@@ -41,6 +45,14 @@ impl<T> Permitted<T> {
     /// What was allowed.
     pub fn get(&self) -> &T {
         &self.0
+    }
+}
+
+#[cfg(test)]
+impl<T> Permitted<T> {
+    /// Allowed by a test.
+    pub(crate) fn for_test(value: T) -> Permitted<T> {
+        Permitted(value)
     }
 }
 
@@ -162,8 +174,7 @@ impl Refusal {
     }
 }
 
-/// Whether a message may run a script: the script must be sound, its executor there, the payload no larger
-/// than allowed.
+/// Whether a message may run a script: the script must be sound, the payload no larger than allowed.
 ///
 /// # Errors
 /// The refusal.
@@ -171,18 +182,31 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), 
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
-    if script.executor == Executor::Podman {
-        let text = format!(
-            "{}: this version runs no scripts of the executor {}",
-            script.name,
-            script.executor.name()
-        );
-        return Err(Refusal::new(Reason::Internal, text));
-    }
     let (size, limit) = (message.payload.len() as u64, policy.limits.run.payload);
     if size > limit {
         let refusal = Refusal::new(Reason::TooLarge, "the payload is too large".to_owned());
         return Err(Refusal { limit: print_size(limit), measured: print_size(size), ..refusal });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The policy of the tenant `default` with these grants.
+    pub(super) fn policy(allow: &[&str]) -> Policy {
+        let allow: Vec<grant::Grant> = allow.iter().map(|text| text.parse().unwrap()).collect();
+        let limits = crate::config::Limits {
+            wall: Duration::from_secs(1),
+            memory: 1 << 20,
+            output: 1 << 20,
+            payload: 1 << 20,
+        };
+        Policy {
+            tenant: DEFAULT_TENANT.into(),
+            grants: Grants::of_default(&allow),
+            limits: TenantLimits::of_broker(&limits, 1),
+        }
+    }
 }

@@ -4,10 +4,12 @@
 //! at once. Jobs wait in a bounded queue. A job that had started when its worker died ends with it and is
 //! never run twice; those handed ahead that had not started go to another worker.
 
+pub mod binding;
 pub mod drive;
 pub mod job;
 pub mod solo;
 pub mod spawn;
+pub mod terms;
 pub mod verdict;
 pub mod verify;
 pub mod worker;
@@ -19,16 +21,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msgscript_proto::message::{Engine, Limits, PathRule, Setup};
+use msgscript_proto::message::{Engine, Limits, PathRule, Plugin, Setup};
 use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Script;
+use crate::config::value::Isolation;
 use crate::host::Powers;
-use crate::invocation::{Ending, Invocation, Reason};
-use crate::schedule::{Cost, Queue, choose};
+use crate::invocation::{Ending, Invocation, Reason, Tenant};
+use crate::plugins;
+use crate::schedule::{Bucket, Cost, Queue, choose};
 use crate::wasm::Module;
 use job::{Job, Work};
 use spawn::{SpawnPlan, Spawner};
+use terms::Terms;
 use worker::Worker;
 
 /// How long a script may take to compile.
@@ -46,8 +51,20 @@ const WASM_WORKERS: usize = 8;
 /// How often the queue is looked through for jobs whose deadline has come.
 const SWEEP: Duration = Duration::from_millis(25);
 
+/// Fresh workers that a tenant may take: a second, and at once.
+const FRESH: (f64, f64) = (50.0, 100.0);
+
+/// The same where each run has a worker to itself.
+const FRESH_ONCE: (f64, f64) = (2000.0, 500.0);
+
+/// Workers beyond the configured number, or as many as that if it is more.
+const MOST_EXTRA: usize = 8;
+
 /// How many scripts' costs are remembered.
 const MOST_COSTS: usize = 65_536;
+
+/// Workers with plugins that stand ready, once a script needs them.
+const PLUGIN_SPARES: usize = 2;
 
 /// Pauses between attempts to start a worker, first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -89,8 +106,14 @@ struct State {
     starting: HashMap<Engine, usize>,
     queue: Queue<Job>,
     costs: HashMap<u64, Cost>,
-    /// An engine that jobs wait for and no worker has.
-    lacking: Option<Engine>,
+    /// Workers beyond the configured number: for tenants that would wait for others' long runs.
+    extra: usize,
+    /// Whether runs have workers to themselves: then more spares are kept.
+    once: bool,
+    /// How often tenants may take a fresh worker.
+    fresh: HashMap<Tenant, Bucket>,
+    /// Whether a script needs plugins, by its id. Empty where there are none.
+    with_plugins: HashMap<u64, bool>,
     pause: Duration,
     fault: Option<String>,
     closed: bool,
@@ -129,7 +152,10 @@ impl Pool {
             starting: HashMap::new(),
             queue: Queue::new(settings.queue),
             costs: HashMap::new(),
-            lacking: None,
+            extra: 0,
+            once: false,
+            fresh: HashMap::new(),
+            with_plugins: HashMap::new(),
             pause: RETRY.0,
             fault: None,
             closed: false,
@@ -191,10 +217,11 @@ impl Pool {
         invocation: Rc<Invocation>,
         module: Option<Rc<Module>>,
         limits: Limits,
+        terms: Terms,
     ) -> oneshot::Receiver<Ending> {
         let (reply, ending) = oneshot::channel();
         let deadline = invocation.deadline;
-        self.submit(Job::new(Work::Run { invocation, module, reply }, limits, deadline));
+        self.submit(Job::new(Work::Run { invocation, module, reply }, limits, terms, deadline));
         ending
     }
 
@@ -202,9 +229,14 @@ impl Pool {
     ///
     /// # Errors
     /// The compiler's message with the author's places, or why it could not be asked.
-    pub async fn check(self: &Rc<Self>, script: Rc<Script>, limits: Limits) -> Result<(), String> {
+    pub async fn check(
+        self: &Rc<Self>,
+        script: Rc<Script>,
+        limits: Limits,
+        terms: Terms,
+    ) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::new(Work::Check { script, reply }, limits, Instant::now() + CHECK_TIME));
+        self.submit(Job::new(Work::Check { script, reply }, limits, terms, Instant::now() + CHECK_TIME));
         answer.await.unwrap_or_else(|_| Err("the worker that compiled it was lost".to_owned()))
     }
 
@@ -219,40 +251,43 @@ impl Pool {
                 String::new(),
             );
         }
+        job.plugin = job.plugin || state.needs_plugins(&job, &self.settings.plan.setup.plugins);
         let mean = state.costs.get(&job.script().id).and_then(Cost::short);
         job.short = mean.filter(|_| job.is_small());
-        let wasm = job.engine() == Engine::Wasm;
+        let (wasm, plugin) = (job.engine() == Engine::Wasm, job.engine() == Engine::Plugin);
         state.wasm |= wasm;
-        if state.queue.is_empty() {
+        state.once |= job.terms.isolation == Isolation::Invocation;
+        if !state.queue.has(job.tenant()) {
             match state.hand(job) {
                 Ok(()) => {
                     drop(state);
-                    return if wasm { self.fill_wasm() };
+                    return if wasm {
+                        self.fill_wasm()
+                    };
                 }
                 Err(back) => job = back,
             }
         }
-        let lacking = !wasm && !state.workers.iter().any(|worker| worker.fits(&job));
-        let (engine, capacity) = (job.engine(), state.queue.capacity());
+        let tenant = job.tenant().clone();
         // Checks are the broker's own and bounded where they are made: a full queue must not reject a script.
         let full = match &job.work {
-            Work::Run { .. } => state.queue.push(job),
+            Work::Run { .. } => state.queue.push(&tenant, job.terms.queue, job),
             Work::Check { .. } => {
-                state.queue.put_back(job);
+                state.queue.put_back(&tenant, job);
                 Ok(())
             }
         };
-        state.lacking = state.lacking.or(lacking.then_some(engine));
         drop(state);
-        if let Err(job) = full {
+        if let Err((job, limit)) = full {
             let error = "too many messages are waiting for a worker".to_owned();
-            return job.fail(Reason::Overloaded, error, capacity.to_string(), capacity.to_string());
-        }
-        if lacking {
-            self.make_room_for(engine);
+            return job.fail(Reason::Overloaded, error, limit.to_string(), limit.to_string());
         }
         if wasm {
             self.fill_wasm();
+        } else if plugin {
+            self.raise_plugin_workers();
+        } else {
+            self.rehome();
         }
         self.waiting.notify_one();
     }
@@ -275,6 +310,9 @@ impl Pool {
                 if empty {
                     break;
                 }
+                // A tenant that had taken too many fresh workers may have another by now.
+                pool.feed_idle();
+                pool.rehome();
             }
         }
     }
@@ -286,12 +324,17 @@ impl Pool {
         let now = Instant::now();
         loop {
             let next = state.queue.take(|job| {
-                job.is_wanted() && job.deadline > now && worker.fits(job) && {
-                    worker.is_bound() || may_bind(&state.workers, job, state.places)
-                } && {
-                    let view = worker.view(job);
-                    view.in_flight == 0 || view.ahead
-                }
+                job.is_wanted()
+                    && job.deadline > now
+                    && worker.fits(job)
+                    && { worker.is_bound() || may_bind(&state.workers, job, state.places) }
+                    && {
+                        let view = worker.view(job);
+                        let idle = view.in_flight == 0;
+                        (idle || view.ahead)
+                            && (!idle || may_run_more(&state.workers, job))
+                            && (!worker.is_fresh() || may_take_fresh(&mut state.fresh, job, now))
+                    }
             });
             let Some(job) = next else { break };
             if let Err((job, error)) = worker.hand(job) {
@@ -312,17 +355,73 @@ impl Pool {
         if jobs.is_empty() {
             return;
         }
-        let workers = {
+        {
             let mut state = self.state.borrow_mut();
             for mut job in jobs.into_iter().rev() {
                 job.short = None;
-                state.queue.put_back(job);
+                let tenant = job.tenant().clone();
+                state.queue.put_back(&tenant, job);
             }
-            state.workers.clone()
-        };
+        }
         self.waiting.notify_one();
-        for worker in workers.iter().filter(|worker| worker.ready.get() && worker.jobs.borrow().is_empty()) {
+        self.feed_idle();
+        self.rehome();
+    }
+
+    /// Gives idle workers what waits for them.
+    fn feed_idle(self: &Rc<Self>) {
+        let workers = self.state.borrow().workers.clone();
+        for worker in workers.iter().filter(|worker| worker.ready.get() && worker.is_idle()) {
             self.feed(worker);
+        }
+    }
+
+    /// Charges a tenant for what its worker has used, if another tenant waits.
+    fn charge(&self, worker: &Worker, tenant: &Tenant) {
+        let mut state = self.state.borrow_mut();
+        if state.queue.is_empty() || (!state.queue.is_contended() && state.queue.has(tenant)) {
+            return;
+        }
+        let used = worker.cpu_time();
+        let since = used.saturating_sub(worker.charged.replace(used));
+        state.queue.charge(tenant, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Runs a job that turned out to need plugins, and remembers that its script does.
+    fn run_with_plugins(self: &Rc<Self>, mut job: Job) {
+        let mut state = self.state.borrow_mut();
+        state.with_plugins.insert(job.script().id, true);
+        job.plugin = true;
+        // It was admitted before: a full queue does not refuse it.
+        let back = state.hand(job).err();
+        if let Some(job) = back {
+            let tenant = job.tenant().clone();
+            state.queue.put_back(&tenant, job);
+        }
+        drop(state);
+        self.raise_plugin_workers();
+        self.waiting.notify_one();
+    }
+
+    /// Starts workers for scripts that need plugins: each serves one run, so a few stand ready once there is
+    /// such a script. They are beside the others, never more than those.
+    fn raise_plugin_workers(self: &Rc<Self>) {
+        let missing = {
+            let state = self.state.borrow();
+            if state.closed || !state.with_plugins.values().any(|needs| *needs) {
+                return;
+            }
+            let plugin = |worker: &&Rc<Worker>| worker.engine == Engine::Plugin;
+            let free = |worker: &&Rc<Worker>| worker.is_fresh();
+            let all = state.workers.iter().filter(plugin);
+            let starting = state.starting.get(&Engine::Plugin).copied().unwrap_or(0);
+            let waiting = state.queue.iter().filter(|job| job.plugin).count();
+            let wanted = waiting + PLUGIN_SPARES;
+            let room = (self.settings.workers + PLUGIN_SPARES).saturating_sub(all.clone().count() + starting);
+            wanted.saturating_sub(all.filter(free).count() + starting).min(room)
+        };
+        for _ in 0..missing {
+            self.spawn(Engine::Plugin);
         }
     }
 
@@ -340,9 +439,12 @@ impl Pool {
     /// Starts workers until there are enough, and a spare.
     fn fill(self: &Rc<Self>) {
         let state = self.state.borrow();
-        let starting = state.starting.iter().filter(|(engine, _)| **engine != Engine::Wasm);
-        let have = state.unbound().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
-        let wanted = self.settings.workers + 1;
+        let starting = state.starting.iter().filter(|(engine, _)| shares_places(**engine));
+        let have =
+            state.sharing().count() + state.spares.len() + starting.map(|(_, count)| count).sum::<usize>();
+        // Where each run has a worker to itself, the next ones must stand ready.
+        let spares = if state.once { self.settings.workers.max(4) } else { 1 };
+        let wanted = self.settings.workers + state.extra + spares;
         let closed = state.closed;
         drop(state);
         if !closed {
@@ -352,33 +454,40 @@ impl Pool {
         }
     }
 
-    /// Replaces an idle worker that does not fit by one with this engine, if none is on its way: by a spare
-    /// if there is such a one, else by a new one.
-    fn make_room_for(self: &Rc<Self>, engine: Engine) {
-        let (retired, spare) = {
-            let mut state = self.state.borrow_mut();
-            if state.starting.get(&engine).is_some_and(|count| *count > 0) {
-                return;
+    /// Finds workers for jobs that have none: an idle one that serves nobody who waits gives way, the one
+    /// that has been idle the longest; when all are busy with others' runs, a tenant that has none gets one
+    /// beyond the configured number. If neither can be, the next worker to become idle is asked.
+    fn rehome(self: &Rc<Self>) {
+        loop {
+            let (retired, engine, spare) = {
+                let mut state = self.state.borrow_mut();
+                let Some(move_) = state.next_move(self.settings.workers) else { return };
+                let Move { victim, engine } = move_;
+                let retired = match victim {
+                    Some(at) => Some(state.workers.swap_remove(at)),
+                    None => {
+                        state.extra += 1;
+                        None
+                    }
+                };
+                let spare = state.spares.iter().position(|spare| spare.engine == engine);
+                let spare = spare.map(|at| state.spares.swap_remove(at));
+                state.workers.extend(spare.clone());
+                (retired, engine, spare)
+            };
+            if let Some(retired) = retired {
+                drive::retire(&retired);
             }
-            // The one that has been idle the longest gives way. If all are busy, the job waits, and the
-            // next to become idle is asked.
-            let idle = state.workers.iter().enumerate().filter(|(_, worker)| {
-                worker.engine != engine
-                    && worker.engine != Engine::Wasm
-                    && worker.ready.get()
-                    && worker.jobs.borrow().is_empty()
-            });
-            let Some((at, _)) = idle.min_by_key(|(_, worker)| worker.idle_since.get()) else { return };
-            let retired = state.workers.swap_remove(at);
-            let spare = state.spares.iter().position(|spare| spare.engine == engine);
-            let spare = spare.map(|at| state.spares.swap_remove(at));
-            state.workers.extend(spare.clone());
-            (retired, spare)
-        };
-        drive::retire(&retired);
-        match spare {
-            Some(spare) => self.feed(&spare),
-            None => self.spawn(engine),
+            match spare {
+                Some(spare) => {
+                    self.feed(&spare);
+                    self.fill();
+                }
+                None => {
+                    self.spawn(engine);
+                    return;
+                }
+            }
         }
     }
 
@@ -421,6 +530,9 @@ impl Pool {
             plan.worker_binary = self.settings.wasm.clone().unwrap_or(plan.worker_binary);
         }
         plan.setup.engine = engine;
+        if engine == Engine::Plugin {
+            plan.setup.paths = plugins::paths(&plan.setup.plugins);
+        }
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
     }
 
@@ -433,7 +545,17 @@ impl Pool {
         Arc::new(plan)
     }
 
-    async fn start_process(
+    /// How workers are started.
+    #[must_use]
+    pub fn plan(&self) -> &SpawnPlan {
+        &self.settings.plan
+    }
+
+    /// Starts a process. The caller sees to its end.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_process(
         self: &Rc<Self>,
         plan: Arc<SpawnPlan>,
     ) -> Result<spawn::Spawned, spawn::SpawnError> {
@@ -446,7 +568,7 @@ impl Pool {
         state.started(worker.engine);
         state.pause = RETRY.0;
         worker.ready.set(true);
-        if worker.engine == Engine::Wasm || state.taken() < self.settings.workers {
+        if !shares_places(worker.engine) || state.taken() < self.settings.workers + state.extra {
             state.workers.push(worker.clone());
             drop(state);
             self.feed(worker);
@@ -481,6 +603,7 @@ impl Pool {
             if let Some(pool) = pool.upgrade() {
                 pool.fill();
                 pool.fill_wasm();
+                pool.raise_plugin_workers();
             }
         });
     }
@@ -491,15 +614,11 @@ impl Pool {
             let mut state = self.state.borrow_mut();
             state.workers.retain(|known| !Rc::ptr_eq(known, worker));
             state.spares.retain(|known| !Rc::ptr_eq(known, worker));
-            let homeless = |job: &&Job| {
-                job.engine() != Engine::Wasm && !state.workers.iter().any(|worker| worker.fits(job))
-            };
-            let lacking = state.queue.iter().find(homeless).map(Job::engine);
-            state.lacking = state.lacking.or(lacking);
         }
         self.promote();
         self.fill();
         self.fill_wasm();
+        self.raise_plugin_workers();
         self.rehome();
         self.changed.notify_waiters();
     }
@@ -507,7 +626,7 @@ impl Pool {
     fn promote(self: &Rc<Self>) {
         let spare = {
             let mut state = self.state.borrow_mut();
-            if state.taken() >= self.settings.workers {
+            if state.taken() >= self.settings.workers + state.extra {
                 return;
             }
             let Some(spare) = state.spares.pop() else { return };
@@ -523,27 +642,25 @@ impl Pool {
             return;
         }
         let old = worker.served.get() >= MOST_SERVED || worker.started.elapsed() >= MOST_AGE;
-        if old {
+        let spent = worker.binding.borrow().as_ref().is_some_and(binding::Binding::is_spent);
+        if old || spent || self.is_superfluous() {
             self.state.borrow_mut().workers.retain(|known| !Rc::ptr_eq(known, worker));
             drive::retire(worker);
             self.promote();
             self.fill();
             self.fill_wasm();
-            return;
         }
         self.rehome();
     }
 
-    /// If jobs wait for an engine that no worker has: has an idle worker give way. If none is idle, the next
-    /// to become so is asked.
-    fn rehome(self: &Rc<Self>) {
-        let Some(engine) = self.state.borrow().lacking else { return };
-        let waits = self.state.borrow().queue.iter().any(|job| job.engine() == engine);
-        if waits {
-            self.make_room_for(engine);
-        } else {
-            self.state.borrow_mut().lacking = None;
-        }
+    /// Whether an idle worker is one too many: a tenant no longer needs it besides the configured number.
+    /// Takes it off the count if so.
+    fn is_superfluous(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let busy = state.sharing().filter(|worker| !worker.is_idle()).count();
+        let superfluous = state.extra > 0 && state.queue.is_empty() && busy < self.settings.workers;
+        state.extra -= usize::from(superfluous);
+        superfluous
     }
 
     // === status and end ===
@@ -615,27 +732,78 @@ impl State {
     /// Places that are taken. A worker of another engine is started for a job that waits: its place is kept.
     fn taken(&self) -> usize {
         let others =
-            self.starting.iter().filter(|(engine, _)| !matches!(engine, Engine::Lua | Engine::Wasm));
-        self.unbound().count() + others.map(|(_, count)| count).sum::<usize>()
+            self.starting.iter().filter(|(engine, _)| shares_places(**engine) && **engine != Engine::Lua);
+        self.sharing().count() + others.map(|(_, count)| count).sum::<usize>()
     }
 
-    /// The workers that serve any script of their engine.
-    fn unbound(&self) -> impl Iterator<Item = &Rc<Worker>> {
-        self.workers.iter().filter(|worker| worker.engine != Engine::Wasm)
+    /// The workers that share the configured number of places.
+    fn sharing(&self) -> impl Iterator<Item = &Rc<Worker>> {
+        self.workers.iter().filter(|worker| shares_places(worker.engine))
+    }
+
+    /// The next change to the workers that lets a job run which has none, if there is one.
+    fn next_move(&mut self, configured: usize) -> Option<Move> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut seen: Vec<&Tenant> = Vec::new();
+        for job in self.queue.iter().filter(|job| shares_places(job.engine())) {
+            if seen.contains(&job.tenant()) {
+                continue;
+            }
+            seen.push(job.tenant());
+            let engine = job.engine();
+            let fits = |worker: &&Rc<Worker>| worker.fits(job);
+            let has_idle = self.workers.iter().filter(fits).any(|worker| worker.is_idle());
+            let on_its_way = self.starting.get(&engine).is_some_and(|count| *count > 0)
+                && !self.spares.iter().any(|spare| spare.engine == engine);
+            if has_idle || on_its_way || !may_run_more(&self.workers, job) {
+                continue;
+            }
+            let idle = self.workers.iter().enumerate().filter(|(_, worker)| {
+                shares_places(worker.engine) && worker.ready.get() && worker.is_idle() && !worker.fits(job)
+            });
+            let victim = idle.min_by_key(|(_, worker)| worker.idle_since.get()).map(|(at, _)| at);
+            let has_none = !self.workers.iter().any(|worker| worker.fits(job));
+            let others = self.workers.iter().any(|worker| !worker.is_of_tenant(job.tenant()));
+            let beyond = has_none && others && self.extra < configured.max(MOST_EXTRA);
+            if (victim.is_some() || beyond) && may_take_fresh(&mut self.fresh, job, now) {
+                return Some(Move { victim, engine });
+            }
+        }
+        None
+    }
+
+    /// Whether a job's script names one of these plugins, or has turned out to need one.
+    fn needs_plugins(&mut self, job: &Job, plugins: &[Plugin]) -> bool {
+        if plugins.is_empty() || job.id() == 0 {
+            return false;
+        }
+        if self.with_plugins.len() >= MOST_COSTS {
+            self.with_plugins.clear();
+        }
+        let script = job.script();
+        *self.with_plugins.entry(script.id).or_insert_with(|| plugins::mentioned(&script.parts, plugins))
     }
 
     /// Hands a job to the worker that the scheduler chooses, or gives it back.
     #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     fn hand(&mut self, job: Job) -> Result<(), Job> {
+        let more = may_run_more(&self.workers, &job);
         let of = |bound: bool| {
             let workers = self.workers.iter().enumerate();
             let fitting = workers.filter(|(_, worker)| worker.ready.get() && worker.fits(&job));
-            let fitting = fitting.filter(move |(_, worker)| worker.is_bound() == bound);
+            let fitting =
+                fitting.filter(move |(_, worker)| worker.is_bound() == bound && (more || !worker.is_idle()));
             choose(fitting.map(|(index, worker)| (index, worker.view(&job))), job.short)
         };
         let unbound = || may_bind(&self.workers, &job, self.places).then(|| of(false)).flatten();
         let Some(chosen) = of(true).or_else(unbound) else { return Err(job) };
         let worker = self.workers[chosen].clone();
+        if worker.is_fresh() && !may_take_fresh(&mut self.fresh, &job, Instant::now()) {
+            return Err(job);
+        }
         if let Err((job, error)) = worker.hand(job) {
             drive::unsendable(&worker, job, &error);
         }
@@ -647,6 +815,37 @@ impl State {
             *count = count.saturating_sub(1);
         }
     }
+}
+
+/// Whether workers of an engine share the configured number of places. Those for WebAssembly and for plugins
+/// have places of their own, since each serves one module or one run only.
+fn shares_places(engine: Engine) -> bool {
+    !matches!(engine, Engine::Wasm | Engine::Plugin)
+}
+
+/// A change to the workers.
+struct Move {
+    /// The idle worker that gives way; none: there is to be one more.
+    victim: Option<usize>,
+    /// What the new one runs.
+    engine: Engine,
+}
+
+/// Whether one more worker may run this job's tenant's scripts.
+fn may_run_more(workers: &[Rc<Worker>], job: &Job) -> bool {
+    let most = job.terms.concurrency;
+    let busy = || workers.iter().filter(|worker| !worker.is_idle() && worker.is_of_tenant(job.tenant()));
+    most == usize::MAX || busy().count() < most
+}
+
+/// Takes the right to a fresh worker: each costs a process, so a tenant has so many a second.
+fn may_take_fresh(fresh: &mut HashMap<Tenant, Bucket>, job: &Job, now: Instant) -> bool {
+    let (rate, most) = if job.terms.isolation == Isolation::Invocation { FRESH_ONCE } else { FRESH };
+    if fresh.len() >= MOST_COSTS {
+        fresh.clear();
+    }
+    let bucket = fresh.entry(job.tenant().clone()).or_insert_with(|| Bucket::new(now, most));
+    bucket.take(now, rate, most)
 }
 
 /// Whether one more worker may be bound to this job's module.

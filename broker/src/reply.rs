@@ -49,7 +49,7 @@ fn text(ending: &Ending) -> Cow<'_, str> {
     if !failed(ending) {
         return Cow::Borrowed("");
     }
-    if ending.reason == Reason::Internal {
+    if ending.reason == Reason::Internal && !ending.shown {
         let id = format_id(ending.invocation);
         return Cow::Owned(format!("internal error; the server's log has it under invocation {id}"));
     }

@@ -41,17 +41,17 @@ pub fn script_line(script: &Script, invocation: u64, level: Level, text: &str) {
     }
 }
 
-/// Policy refused a host call.
-pub fn denied(caller: &Invocation, text: &str) {
+/// Policy refused a host call. One that scripts make to see whether they may is worth a line only when
+/// asked for (`quiet`).
+pub fn denied(caller: &Invocation, text: &str, quiet: bool) {
     let script = &caller.script;
-    tracing::warn!(
-        tenant = &*script.tenant,
-        subject = &*script.subject,
-        script = &*script.name,
-        invocation = format_id(caller.id),
-        text,
-        "host call denied",
-    );
+    let (tenant, subject, name) = (&*script.tenant, &*script.subject, &*script.name);
+    let invocation = format_id(caller.id);
+    if quiet {
+        tracing::debug!(tenant, subject, script = name, invocation, text, "host call denied");
+    } else {
+        tracing::warn!(tenant, subject, script = name, invocation, text, "host call denied");
+    }
 }
 
 /// A request over HTTP did not show what its subject demands.

@@ -91,10 +91,10 @@ impl ModuleError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            ModuleError::File(_) => Reason::ScriptError,
+            ModuleError::File(_) | ModuleError::NoWorker => Reason::ScriptError,
             ModuleError::Compile { error: CompileError::Failed(_), .. } => Reason::Internal,
             ModuleError::Compile { .. } => Reason::ScriptError,
-            ModuleError::NoWorker | ModuleError::Internal(_) => Reason::Internal,
+            ModuleError::Internal(_) => Reason::Internal,
             ModuleError::Overloaded => Reason::Overloaded,
             ModuleError::Wait(_) => Reason::Wait,
         }

@@ -121,6 +121,7 @@ fn ending(name: &Rc<str>, message: &Message) -> Ending {
         reason: if &**name == "nofn" { Reason::Denied } else { Reason::Ok },
         answer,
         error: String::new(),
+        shown: false,
         limit: String::new(),
         measured: String::new(),
         logs: Vec::new(),

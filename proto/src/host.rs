@@ -6,6 +6,7 @@
 use bincode::{BorrowDecode, Encode};
 
 use crate::sql::Rows;
+use crate::files::{FileCall, FileReply, Folder};
 use crate::net::{HttpRequest, HttpResult, TcpCall};
 
 /// A request for something only the broker may do.
@@ -74,6 +75,24 @@ pub enum HostCall<'a> {
         /// The script's number for the client.
         client: u32,
     },
+    /// `os.getenv`: an environment variable of the broker's.
+    Env {
+        /// Its name.
+        name: &'a [u8],
+    },
+    /// Which folders of the host the script may use; answered by [`HostReply::Folders`].
+    Folders,
+    /// An operation on something in such a folder; answered by [`HostReply::File`].
+    File(FileCall<'a>),
+    /// A command of the host, run by `/bin/sh -c`; answered by [`HostReply::Command`].
+    Command {
+        /// The command. An empty one is only judged, and answered by [`HostReply::Done`].
+        line: &'a [u8],
+        /// Its standard input.
+        input: &'a [u8],
+        /// How long it may take, in milliseconds.
+        timeout: u64,
+    },
     /// `nats.request(subject, message)`; answered by [`HostReply::Bytes`].
     NatsRequest {
         /// Where to.
@@ -102,6 +121,19 @@ pub enum HostReply<'a> {
     Pairs(Vec<(&'a [u8], &'a [u8])>),
     /// What a statement gave.
     Rows(Rows<'a>),
+    /// The folders that the script may use.
+    Folders(Vec<Folder<'a>>),
+    /// What came of an operation on a file.
+    File(FileReply<'a>),
+    /// How a command ended.
+    Command {
+        /// Its exit status; -1 if a signal ended it.
+        status: i32,
+        /// What it wrote to its standard output.
+        stdout: &'a [u8],
+        /// What it wrote to its standard error.
+        stderr: &'a [u8],
+    },
     /// There is no such thing.
     NotFound,
     /// It failed: the module's own error value.

@@ -11,6 +11,7 @@ pub mod message;
 pub mod host;
 
 pub mod sql;
+pub mod files;
 pub mod net;
 
 pub mod outcome;

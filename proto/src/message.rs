@@ -34,6 +34,9 @@ pub enum ToWorker<'a> {
         /// Its result.
         reply: HostReply<'a>,
     },
+    /// Runs the one command of a worker set up as [`Engine::Command`]; answered by [`ToBroker::Output`], and
+    /// by [`ToBroker::Exited`] at its end.
+    Command(Command<'a>),
     /// Tries an act from inside the jail (only a worker set up as [`Engine::Probe`] or its like obeys).
     Probe(Probe),
     /// Compiles a WebAssembly module or component ([`Engine::WasmCompile`]); answered by
@@ -108,6 +111,18 @@ pub enum ToBroker<'a> {
         /// How it ended.
         outcome: Outcome<'a>,
     },
+    /// A piece of what a command wrote.
+    Output {
+        /// Whether it went to standard error.
+        error: bool,
+        /// The piece.
+        bytes: &'a [u8],
+    },
+    /// A command ended, and with it all that it had started.
+    Exited {
+        /// Its exit status; -1 if a signal ended it.
+        status: i32,
+    },
     /// What a [`ToWorker::Probe`] came to, if the worker still lives: the return value, or the negated
     /// `errno`.
     Probed {
@@ -142,6 +157,8 @@ pub struct Setup {
     pub uid: Option<u32>,
     /// What of the file system stays within reach. Nothing, for what runs scripts.
     pub paths: Vec<PathRule>,
+    /// Lua C modules that the operator offers. Only [`Engine::Plugin`] loads them; others know their names.
+    pub plugins: Vec<Plugin>,
 }
 
 /// A file or folder, with all that is below it, that a jail leaves within reach.
@@ -164,6 +181,15 @@ pub enum PathAccess {
     Write,
 }
 
+/// A Lua C module.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Plugin {
+    /// What `require` knows it by, with `_` for each dot: the function that opens it is `luaopen_NAME`.
+    pub name: String,
+    /// The shared object. An absolute path.
+    pub path: String,
+}
+
 /// What a worker runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, BorrowDecode)]
 pub enum Engine {
@@ -171,6 +197,11 @@ pub enum Engine {
     Lua,
     /// Lua with LuaJIT's compiler.
     LuaJit,
+    /// Lua with the operator's C modules. They keep memory that no rewind reaches, so such a worker serves
+    /// one run and ends.
+    Plugin,
+    /// No scripts: one command of the host, which a script may run.
+    Command,
     /// No engine: acts named by `Probe` messages, to test the jail from inside.
     Probe,
     /// One WebAssembly module, bound by the first message.
@@ -242,6 +273,21 @@ pub enum Entry<'a> {
         /// Whether the script's header says `http: true`.
         declared: bool,
     },
+}
+
+/// A command of the host.
+#[derive(Debug, Encode, BorrowDecode)]
+pub struct Command<'a> {
+    /// What `/bin/sh -c` is to run.
+    pub line: &'a [u8],
+    /// Its standard input.
+    pub input: &'a [u8],
+    /// Its working directory.
+    pub folder: &'a str,
+    /// Its environment: name, value.
+    pub env: Vec<(&'a str, &'a [u8])>,
+    /// The CPU time that one of its processes may use, in seconds.
+    pub cpu: u64,
 }
 
 /// What an invocation may use.

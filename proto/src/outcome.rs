@@ -21,6 +21,12 @@ pub enum Outcome<'a> {
         /// Names among `GET`, `POST`, …; empty if the script has none at all.
         methods: Vec<&'a str>,
     },
+    /// It asked for a plugin, which this worker does not have, before anything of it could be seen outside:
+    /// it may run again, in a worker that does.
+    NeedsPlugin {
+        /// The plugin's name.
+        name: &'a [u8],
+    },
     /// It failed.
     Failed(Failure<'a>),
     /// A command ended by itself.

@@ -1,9 +1,11 @@
 //! The bytes of each message, so that a change on the wire is seen. Whoever changes a line here changes
 //! [`msgscript_proto::VERSION`] too, once a version has been released.
 
+use msgscript_proto::files::{FileCall, FileKind, FileReply, FileStat, Folder};
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{
-    Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Setup, ToBroker, ToWorker,
+    Command, Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker,
+    ToWorker,
 };
 use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
@@ -58,6 +60,21 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
             HostCall::SqliteOpen { .. } => "HostCall SqliteOpen",
             HostCall::SqlQuery { .. } => "HostCall SqlQuery",
             HostCall::SqlClose { .. } => "HostCall SqlClose",
+            HostCall::Env { .. } => "HostCall Env",
+            HostCall::Folders => "HostCall Folders",
+            HostCall::File(file) => match file {
+                FileCall::Stat { .. } => "HostCall File Stat",
+                FileCall::Open { .. } => "HostCall File Open",
+                FileCall::Read { .. } => "HostCall File Read",
+                FileCall::Write { .. } => "HostCall File Write",
+                FileCall::List { .. } => "HostCall File List",
+                FileCall::MakeFolder { .. } => "HostCall File MakeFolder",
+                FileCall::Remove { .. } => "HostCall File Remove",
+                FileCall::Rename { .. } => "HostCall File Rename",
+                FileCall::ReadLink { .. } => "HostCall File ReadLink",
+                FileCall::Touch { .. } => "HostCall File Touch",
+            },
+            HostCall::Command { .. } => "HostCall Command",
             HostCall::NatsRequest { .. } => "HostCall NatsRequest",
             HostCall::Http(_) => "HostCall Http",
             HostCall::Tcp(call) => match call {
@@ -72,9 +89,12 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
             Outcome::Message(_) => "Done Message",
             Outcome::Http { .. } => "Done Http",
             Outcome::NoFunction { .. } => "Done NoFunction",
+            Outcome::NeedsPlugin { .. } => "Done NeedsPlugin",
             Outcome::Failed(_) => "Done Failed",
             Outcome::Command { .. } => "Done Command",
         },
+        ToBroker::Output { .. } => "Output",
+        ToBroker::Exited { .. } => "Exited",
         ToBroker::Probed { .. } => "Probed",
         ToBroker::Compiled { .. } => "Compiled",
         ToBroker::Sqlite(reply) => match reply {
@@ -98,12 +118,22 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
             HostReply::Library(_) => "HostReply Library",
             HostReply::Pairs(_) => "HostReply Pairs",
             HostReply::Rows(_) => "HostReply Rows",
+            HostReply::Folders(_) => "HostReply Folders",
+            HostReply::File(file) => match file {
+                FileReply::Done => "HostReply File Done",
+                FileReply::Stat(_) => "HostReply File Stat",
+                FileReply::Bytes(_) => "HostReply File Bytes",
+                FileReply::Names(_) => "HostReply File Names",
+                FileReply::Errno(_) => "HostReply File Errno",
+            },
+            HostReply::Command { .. } => "HostReply Command",
             HostReply::NotFound => "HostReply NotFound",
             HostReply::Failed(_) => "HostReply Failed",
             HostReply::Denied(_) => "HostReply Denied",
             HostReply::Http(_) => "HostReply Http",
             HostReply::Opened(_) => "HostReply Opened",
         },
+        ToWorker::Command(_) => "Command",
         ToWorker::Probe(_) => "Probe",
         ToWorker::Compile { .. } => "Compile",
         ToWorker::Bind { .. } => "Bind",
@@ -120,6 +150,8 @@ fn from_worker_to_broker() {
     let invocation = 300;
     let done = |outcome| ToBroker::Done { invocation, nanos: 70_000, memory: 42_000, outcome };
     let call = |request| ToBroker::HostCall { invocation, call: 1, request };
+    let path = &b"/srv/a"[..];
+    let file = |operation| call(HostCall::File(operation));
     let ask = HostCall::NatsRequest { subject: b"a.b", payload: b"?", timeout: 70_000 };
     let fetch = HttpRequest {
         method: b"PUT",
@@ -151,6 +183,20 @@ fn from_worker_to_broker() {
             ("HostCall SqliteOpen", call(HostCall::SqliteOpen { client: 2, path: b"/srv/a.db", read_only: true })),
             ("HostCall SqlQuery", call(HostCall::SqlQuery { client: 2, timeout: 300, sql: b"select 1", args: b"\0" })),
             ("HostCall SqlClose", call(HostCall::SqlClose { client: 2 })),
+            ("HostCall Env", call(HostCall::Env { name: b"GREETING" })),
+            ("HostCall Folders", call(HostCall::Folders)),
+            ("HostCall File Stat", file(FileCall::Stat { path, follow: true })),
+            ("HostCall File Open", file(FileCall::Open { path, write: true, create: true, truncate: false })),
+            ("HostCall File Read", file(FileCall::Read { path, offset: 1 << 33, length: 1 << 16 })),
+            ("HostCall File Write", file(FileCall::Write { path, offset: Some(5), data: b"x" })),
+            ("HostCall File Write append", file(FileCall::Write { path, offset: None, data: b"x" })),
+            ("HostCall File List", file(FileCall::List { path })),
+            ("HostCall File MakeFolder", file(FileCall::MakeFolder { path })),
+            ("HostCall File Remove", file(FileCall::Remove { path })),
+            ("HostCall File Rename", file(FileCall::Rename { from: path, to: b"/srv/b" })),
+            ("HostCall File ReadLink", file(FileCall::ReadLink { path })),
+            ("HostCall File Touch", file(FileCall::Touch { path, accessed: 1.5, modified: 2.0 })),
+            ("HostCall Command", call(HostCall::Command { line: b"true", input: b"in", timeout: 10_000 })),
             ("HostCall NatsRequest", call(ask)),
             ("HostCall Http", call(HostCall::Http(vec![fetch]))),
             ("HostCall Tcp Open", call(HostCall::Tcp(TcpCall::Open { address: b"[::1]:80", timeout: 5 }))),
@@ -162,8 +208,14 @@ fn from_worker_to_broker() {
             ("Done Message none", done(Outcome::Message(None))),
             ("Done Http", done(http)),
             ("Done NoFunction", done(Outcome::NoFunction { methods: vec!["GET", "POST"] })),
+            ("Done NeedsPlugin", done(Outcome::NeedsPlugin { name: b"cjson" })),
             ("Done Failed", done(Outcome::Failed(failure))),
-            ("Done Command", done(Outcome::Command { stdout: b"1", stderr: b"e", status: 1, trap: Some("t") })),
+            (
+                "Done Command",
+                done(Outcome::Command { stdout: b"1", stderr: b"e", status: 1, trap: Some("t") }),
+            ),
+            ("Output", ToBroker::Output { error: true, bytes: b"oops" }),
+            ("Exited", ToBroker::Exited { status: 3 }),
             ("Probed", ToBroker::Probed { result: -38 }),
             ("Compiled", ToBroker::Compiled { artifact: b"\x7fELF", error: None }),
             ("Compiled not", ToBroker::Compiled { artifact: b"", error: Some("no") }),
@@ -186,7 +238,8 @@ fn from_broker_to_worker() {
         without: vec![Layer::Uid],
         landlock_abi: Some(1),
         uid: Some(0x4000_0000),
-        paths: vec![PathRule { path: "/srv".into(), access: PathAccess::Read }],
+        paths: vec![PathRule { path: "/srv".to_owned(), access: PathAccess::Write }],
+        plugins: vec![Plugin { name: "lpeg".to_owned(), path: "/srv/lpeg.so".to_owned() }],
     };
     let invoke = |entry| {
         let headers = vec![("x-id", &b"7"[..])];
@@ -195,6 +248,17 @@ fn from_broker_to_worker() {
     };
     let subject = "funcs.hello";
     let reply = |reply| ToWorker::HostReply { call: 1, reply };
+    let stat = FileStat {
+        kind: FileKind::Folder,
+        size: 4096,
+        inode: 1 << 40,
+        links: 2,
+        accessed: 1.5,
+        modified: 2.5,
+        changed: 3.5,
+    };
+    let env = vec![("HOME", &b"/tmp/c"[..])];
+    let command = Command { line: b"true", input: b"in", folder: "/tmp/c", env, cpu: 10 };
     let response = HttpResponse { status: 200, url: "http://a/", headers: vec![("x-b", b"2")], body: b"<p>" };
     let fetched =
         vec![HttpResult::Response(response), HttpResult::Failed("no"), HttpResult::Denied("denied: x")];
@@ -213,9 +277,17 @@ fn from_broker_to_worker() {
             ("HostReply Library", reply(HostReply::Library(parts()))),
             ("HostReply Pairs", reply(HostReply::Pairs(vec![(b"a/b", b"1")]))),
             ("HostReply Rows", reply(HostReply::Rows(rows()))),
+            ("HostReply Folders", reply(HostReply::Folders(vec![Folder { path: b"/srv", read_only: true }]))),
+            ("HostReply File Done", reply(HostReply::File(FileReply::Done))),
+            ("HostReply File Stat", reply(HostReply::File(FileReply::Stat(stat)))),
+            ("HostReply File Bytes", reply(HostReply::File(FileReply::Bytes(b"abc")))),
+            ("HostReply File Names", reply(HostReply::File(FileReply::Names(vec![b"a", b"b"])))),
+            ("HostReply File Errno", reply(HostReply::File(FileReply::Errno(2)))),
+            ("HostReply Command", reply(HostReply::Command { status: -1, stdout: b"out", stderr: b"err" })),
             ("HostReply NotFound", reply(HostReply::NotFound)),
             ("HostReply Failed", reply(HostReply::Failed("no"))),
             ("HostReply Denied", reply(HostReply::Denied("denied: x"))),
+            ("Command", ToWorker::Command(command)),
             ("HostReply Http", reply(HostReply::Http(fetched))),
             ("HostReply Opened", reply(HostReply::Opened(7))),
             ("Probe", ToWorker::Probe(probe)),

@@ -1,9 +1,10 @@
 //! Every message comes back from its bytes and packets as it was, and no bytes of a hostile worker do harm.
 
 use msgscript_proto::codec::{self, CodecError};
+use msgscript_proto::files::{FileCall, FileReply};
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{
-    Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Setup, ToBroker, ToWorker,
+    Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker, ToWorker,
 };
 use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
@@ -59,8 +60,9 @@ impl Seed {
                 status: self.other as i32,
                 trap: self.list.first().map(|(name, _)| &**name),
             },
+            5 => Outcome::NeedsPlugin { name: &self.bytes },
             kind => {
-                let fault = if kind == 5 { Fault::Script } else { Fault::Memory };
+                let fault = if kind == 6 { Fault::Script } else { Fault::Memory };
                 let (limit, measured) = (self.number, self.other);
                 Outcome::Failed(Failure { fault, text: &self.bytes, limit, measured })
             }
@@ -69,7 +71,7 @@ impl Seed {
 
     fn to_broker(&self, kind: usize) -> ToBroker<'_> {
         let (invocation, call) = (self.other, self.small());
-        match kind % 10 {
+        match kind % 14 {
             0 => {
                 let report = Report { landlock_abi: self.bytes.len() as u8, layers: self.layers() };
                 ToBroker::Ready { version: self.small(), report }
@@ -92,7 +94,21 @@ impl Seed {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
             }
-            8 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
+            8 => {
+                let (path, offset) = (&*self.bytes, self.flag.then_some(self.other));
+                let request = HostCall::File(FileCall::Write { path, offset, data: &self.bytes });
+                ToBroker::HostCall { invocation, call, request }
+            }
+            9 => ToBroker::HostCall { invocation, call, request: HostCall::Folders },
+            10 => {
+                let request = HostCall::Command {
+                    line: &self.bytes,
+                    input: self.text.as_bytes(),
+                    timeout: self.number,
+                };
+                ToBroker::HostCall { invocation, call, request }
+            }
+            12 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
                 columns: vec![&self.bytes],
                 values: vec![SqlValue::Text(&self.bytes), SqlValue::Int(self.other.cast_signed())],
             })),
@@ -132,7 +148,7 @@ impl Seed {
 
     fn to_worker(&self, kind: usize) -> ToWorker<'_> {
         let (script, call) = (self.number, self.small());
-        match kind % 13 {
+        match kind % 15 {
             0 => ToWorker::Setup(Setup {
                 version: VERSION,
                 engine: Engine::LuaJit,
@@ -140,7 +156,8 @@ impl Seed {
                 without: self.layers(),
                 landlock_abi: self.flag.then_some(1),
                 uid: (!self.flag).then_some(call),
-                paths: vec![PathRule { path: self.text.clone(), access: PathAccess::Write }],
+                paths: vec![PathRule { path: self.text.clone(), access: PathAccess::Run }],
+                plugins: vec![Plugin { name: self.text.clone(), path: self.text.clone() }],
             }),
             1 => ToWorker::Load(Load { script, parts: self.parts() }),
             2 => ToWorker::Check(Load { script, parts: self.parts() }),
@@ -156,7 +173,15 @@ impl Seed {
             },
             9 => ToWorker::Compile { module: &self.bytes },
             10 => ToWorker::Bind { artifact: &self.bytes },
-            11 => ToWorker::Sqlite(SqliteCall::Query {
+            11 => {
+                let names = self.list.iter().map(|(_, name)| &**name).collect();
+                ToWorker::HostReply { call, reply: HostReply::File(FileReply::Names(names)) }
+            }
+            12 => {
+                let (stdout, stderr) = (&*self.bytes, self.text.as_bytes());
+                ToWorker::HostReply { call, reply: HostReply::Command { status: -1, stdout, stderr } }
+            }
+            13 => ToWorker::Sqlite(SqliteCall::Query {
                 sql: &self.bytes,
                 args: self.text.as_bytes(),
                 most: self.number,
@@ -201,7 +226,7 @@ fn send(encode: impl FnOnce(&mut Vec<u8>), arrived: impl FnOnce(&[u8], usize)) {
 
 proptest! {
     #[test]
-    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..9) {
+    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..12) {
         let message = seed.to_broker(kind);
         send(
             |buffer| codec::encode(&message, buffer).unwrap(),
@@ -213,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_broker_says_comes_back(seed in seed(), kind in 0_usize..10) {
+    fn what_the_broker_says_comes_back(seed in seed(), kind in 0_usize..12) {
         let message = seed.to_worker(kind);
         send(
             |buffer| codec::encode(&message, buffer).unwrap(),
@@ -235,7 +260,7 @@ proptest! {
     #[test]
     fn damaged_messages_are_survived(
         seed in seed(),
-        kind in 0_usize..9,
+        kind in 0_usize..12,
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {

@@ -21,11 +21,17 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let folder = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
-    path
+    // Tests lie in target/PROFILE/deps, the programs of this crate beside the others.
+    let folder = test.parent().expect("a program lies in a folder");
+    let folders = [folder.parent().unwrap_or(folder), folder];
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: run `cargo build --workspace` first"))
 }
+
+/// A script that runs its payload and answers with what that returns, values joined by `|`.
+pub const EVAL: &str = "local function text(...) local all = {...} for i = 1, select('#', ...) do \
+    all[i] = tostring(all[i]) end return table.concat(all, '|') end \
+    function OnMessage(_, code) return text(assert(loadstring(code, '=eval'))()) end";
 
 /// How a broker is to be started.
 #[derive(Debug, Default)]
@@ -275,6 +281,15 @@ impl Broker {
     #[must_use]
     pub fn nats_url(&self) -> String {
         format!("nats://{}", self.address("nats"))
+    }
+
+    /// Runs Lua code in the script `eval` (see [`EVAL`]): what it returned, as text.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn eval(&self, code: &str) -> String {
+        self.call("eval", code)
     }
 
     /// A NATS client of its embedded server.

@@ -2,3 +2,6 @@
 
 pub mod embedded_nats;
 pub mod harness;
+pub mod podman;
+pub mod wasm;
+pub mod web;

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use msgscript_tests::harness::{Setup, program};
+use nix::sys::signal::Signal;
 
 const ECHO: &str = "function OnMessage(_, payload) return payload end";
 
@@ -103,4 +104,70 @@ fn help_lists_the_options() {
     {
         assert!(text.contains(&format!("--{option}")), "no --{option} in {text}");
     }
+}
+
+#[test]
+fn the_service_manager_hears_how_it_fares() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let broker = Setup::new()
+        .env("NOTIFY_SOCKET", path.to_str().unwrap())
+        .env("WATCHDOG_USEC", "1000000")
+        .lua("echo", ECHO)
+        .start();
+    assert_eq!(broker.call("echo", "x"), "x");
+    broker.signal(Signal::SIGTERM);
+    assert!(broker.wait().success());
+    manager.set_nonblocking(true).unwrap();
+    let mut heard = Vec::new();
+    let mut buffer = [0; 64];
+    while let Ok(size) = manager.recv(&mut buffer) {
+        heard.push(String::from_utf8_lossy(&buffer[..size]).into_owned());
+    }
+    assert_eq!(heard.first().map(String::as_str), Some("READY=1"), "{heard:?}");
+    assert_eq!(heard.last().map(String::as_str), Some("STOPPING=1"), "{heard:?}");
+    assert!(heard.contains(&"WATCHDOG=1".to_owned()), "{heard:?}");
+}
+
+#[test]
+fn each_program_writes_what_packages_need() {
+    for name in ["msgscript-broker", "msgscriptcli"] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |args: &[&str]| Command::new(program(name)).args(args).output().unwrap();
+        assert!(run(&["man", folder.path().to_str().unwrap()]).status.success());
+        let page = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH OPTIONS"), "{page}");
+        for shell in ["bash", "zsh", "fish"] {
+            let output = run(&["completion", shell]);
+            assert!(output.status.success());
+            assert!(
+                String::from_utf8_lossy(&output.stdout).contains("doctor") == (name == "msgscript-broker")
+            );
+        }
+        let version = run(&["--version"]).stdout;
+        let version = String::from_utf8_lossy(&version);
+        assert!(version.starts_with(&format!("{name} {}", env!("CARGO_PKG_VERSION"))), "{version}");
+    }
+}
+
+#[test]
+fn one_name_stands_for_both_programs() {
+    let run = |args: &[&str]| {
+        let output = Command::new(program("msgscript")).args(args).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
+    };
+    assert!(run(&["server", "--version"]).1.starts_with("msgscript-broker "));
+    assert!(run(&["-version"]).1.starts_with("msgscript-broker "));
+    assert!(run(&["cli", "--version"]).1.starts_with("msgscriptcli "));
+    assert_eq!(run(&["serve"]).0, 64);
+    assert_eq!(run(&["health", "x"]).0, 64);
+    let broker = Setup::new().start();
+    let port = broker.http().port().to_string();
+    assert_eq!(run(&["health", &port]), (0, String::new()));
+    broker.signal(Signal::SIGTERM);
+    assert!(broker.wait().success());
+    let (status, text) = run(&["health", &port]);
+    assert!(status == 1 && text.contains("no answer"), "{status} {text}");
 }

@@ -21,8 +21,10 @@ use nix::unistd::setsid;
 
 use crate::link::Link;
 
+mod command;
 mod files;
 mod limits;
+mod loading;
 mod role;
 mod syscalls;
 mod user;
@@ -90,9 +92,11 @@ impl Plan {
         !self.without.contains(&layer)
     }
 
-    /// Closes every layer, in order, and tries them.
-    fn close(&self) -> Result<Report, JailError> {
+    /// Closes every layer, in order, and tries them. `load` is called when all is closed but what loading
+    /// the operator's modules takes: see [`loading`].
+    fn close(&self, load: Option<&mut dyn FnMut()>) -> Result<Report, JailError> {
         close_surroundings().of(Layer::Rlimits)?;
+        files::require_one_thread().of(Layer::Landlock)?;
         // A WebAssembly engine handles faults itself: they are traps of the module.
         if self.engine != Engine::Wasm {
             sys::default_fault_signals();
@@ -109,8 +113,12 @@ impl Plan {
         if self.has(Layer::NoNewPrivs) {
             prctl::set_no_new_privs().of(Layer::NoNewPrivs)?;
         }
+        if let Some(load) = load {
+            self.load(load)?;
+        }
+        let open = if self.role().keeps_paths { &*self.paths } else { &[] };
         let landlock_abi = if self.has(Layer::Landlock) {
-            files::close(self.landlock_abi, &self.paths).of(Layer::Landlock)?
+            files::close(self.landlock_abi, open).of(Layer::Landlock)?
         } else {
             0
         };
@@ -127,6 +135,19 @@ impl Plan {
         }
         let layers = Layer::ALL.into_iter().filter(|layer| self.has(*layer)).collect();
         Ok(Report { landlock_abi, layers })
+    }
+
+    /// Runs what the operator's modules run when they are loaded, behind a first stage of the jail: nothing
+    /// but reading the modules and the system's libraries.
+    fn load(&self, load: &mut dyn FnMut()) -> Result<(), JailError> {
+        if self.has(Layer::Landlock) {
+            files::close(self.landlock_abi, &self.paths).of(Layer::Landlock)?;
+        }
+        if self.has(Layer::Seccomp) {
+            loading::close(self.engine).of(Layer::Seccomp)?;
+        }
+        load();
+        Ok(())
     }
 
     /// Before descriptors are out, which would hide whether files are.
@@ -149,13 +170,14 @@ impl Plan {
     }
 }
 
-/// Closes the jail of this set-up. The process must have one thread, and own no descriptor but its socket
+/// Closes the jail of this set-up; in the middle of it, `load` may open shared objects beneath the paths of
+/// the set-up, and whatever they do then finds itself jailed. The process must have one thread, and own no descriptor but its socket
 /// and its log pipe. `data` as in [`Plan::new`].
 ///
 /// # Errors
 /// The first layer that does not close. The process must end then.
-pub fn close(setup: &Setup, data: u64) -> Result<Report, JailError> {
-    Plan::new(setup, data).close()
+pub fn close(setup: &Setup, data: u64, load: Option<&mut dyn FnMut()>) -> Result<Report, JailError> {
+    Plan::new(setup, data).close(load)
 }
 
 /// Closes the jail of a WebAssembly worker further, once it is bound to its module and before any of that
@@ -176,8 +198,20 @@ pub fn narrow(setup: &Setup) -> Result<(), JailError> {
 ///
 /// # Errors
 /// With the status to exit with; the broker has been told.
-pub fn enter(link: &mut Link, setup: &Setup, data: u64) -> Result<(), i32> {
-    let greeting = match close(setup, data) {
+pub fn enter(link: &mut Link, setup: &Setup, data: u64, load: Option<&mut dyn FnMut()>) -> Result<(), i32> {
+    greet(link, close(setup, data, load))
+}
+
+/// The same for a worker that runs one command: its jail lets programs run, on the set-up's paths only.
+///
+/// # Errors
+/// As for [`enter`].
+pub fn enter_for_command(link: &mut Link, setup: &Setup) -> Result<(), i32> {
+    greet(link, command::close(setup))
+}
+
+fn greet(link: &mut Link, closed: Result<Report, JailError>) -> Result<(), i32> {
+    let greeting = match closed {
         Ok(report) => link.send(&ToBroker::Ready { version: msgscript_proto::VERSION, report }),
         Err(JailError { layer, source }) => {
             // Whether or not the broker hears it, the status says it too.

@@ -5,6 +5,7 @@
 //! ([`serve`]) until the socket closes. After the jail is closed it owns nothing but its memory: whatever
 //! reaches outside is asked of the broker.
 
+pub mod command;
 pub mod heap;
 pub mod jail;
 pub mod link;

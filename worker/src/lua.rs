@@ -10,7 +10,9 @@ pub mod scratch;
 pub(crate) mod testing;
 pub mod value;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Invoke, Level, Part};
@@ -34,6 +36,49 @@ pub trait Outside {
 
     /// A run begins.
     fn start(&mut self, invoke: &Invoke<'_>);
+
+    /// Whether the run has asked for anything that could be seen outside.
+    fn has_acted(&self) -> bool {
+        false
+    }
+}
+
+/// The way out, as the parts of a `Ctx` share it. A reply is handed over while the way is taken, so nothing
+/// may be asked from within.
+#[derive(Clone)]
+pub struct Way(Rc<RefCell<Box<dyn Outside>>>);
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Way")
+    }
+}
+
+impl Way {
+    fn new(outside: Box<dyn Outside>) -> Way {
+        Way(Rc::new(RefCell::new(outside)))
+    }
+
+    /// See [`Outside::log`].
+    pub fn log(&self, level: Level, text: &[u8]) {
+        self.0.borrow_mut().log(level, text);
+    }
+
+    /// See [`Outside::call`].
+    pub fn call(&self, request: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>)) {
+        self.0.borrow_mut().call(request, reply);
+    }
+
+    /// See [`Outside::has_acted`].
+    #[must_use]
+    pub fn has_acted(&self) -> bool {
+        self.0.borrow().has_acted()
+    }
+
+    /// See [`Outside::start`].
+    pub fn start(&self, invoke: &Invoke<'_>) {
+        self.0.borrow_mut().start(invoke);
+    }
 }
 
 /// What one invocation owns on the Rust side. Emptied after each.
@@ -56,7 +101,7 @@ pub struct Ctx {
     /// The bytes of a result that was last refused as too large.
     pub refused_memory: Option<u64>,
     /// The way out.
-    pub outside: Box<dyn Outside>,
+    pub outside: Way,
     /// What was logged.
     #[cfg(test)]
     pub log_sink: Vec<(Level, Vec<u8>)>,
@@ -66,8 +111,9 @@ impl Ctx {
     /// A context whose way out is this.
     #[must_use]
     pub fn new(outside: Box<dyn Outside>) -> Ctx {
+        let outside = Way::new(outside);
         Ctx {
-            scratch: Scratch::default(),
+            scratch: Scratch::default().with_way(outside.clone()),
             streams: Streams::default(),
             env: BTreeMap::new(),
             patterns: Patterns::default(),
@@ -90,9 +136,7 @@ impl Ctx {
 
     /// Drops all that a run left.
     pub fn reset(&mut self) {
-        if !self.scratch.is_untouched() {
-            self.scratch = Scratch::default();
-        }
+        self.scratch.reset();
         self.streams = Streams::default();
         self.env.clear();
         self.pairs = Pairs::default();

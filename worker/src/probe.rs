@@ -28,7 +28,7 @@ const MOST_PIECES: usize = 512;
 /// Closes the jail and obeys until the broker closes its end. Gives the status to exit with.
 #[must_use]
 pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
-    if let Err(status) = jail::enter(link, setup, setup.memory.saturating_add(OWN_MEMORY)) {
+    if let Err(status) = jail::enter(link, setup, setup.memory.saturating_add(OWN_MEMORY), None) {
         return status;
     }
     while let Ok(Some(bytes)) = link.recv() {

@@ -41,14 +41,18 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
         Ok(vm) => vm,
         Err(error) => return no_engine(&error),
     };
-    if let Err(status) = jail::enter(link, setup, data_limit(setup.memory)) {
+    vm.offer(&setup.plugins);
+    let once = setup.engine == Engine::Plugin;
+    let mut load = || vm.load_plugins(&setup.plugins);
+    let load: Option<&mut dyn FnMut()> = if once { Some(&mut load) } else { None };
+    if let Err(status) = jail::enter(link, setup, data_limit(setup.memory), load) {
         return status;
     }
     let mut out = Link::new();
     loop {
         match link.recv() {
             Ok(Some(bytes)) => {
-                if let Err(status) = handle(&mut vm, bytes, &mut out) {
+                if let Err(status) = handle(&mut vm, bytes, &mut out, once) {
                     return status;
                 }
             }
@@ -70,7 +74,8 @@ fn data_limit(memory: u64) -> u64 {
     memory.max(128 << 20).saturating_mul(3) / 2 + OWN_MEMORY
 }
 
-fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link) -> Result<(), i32> {
+/// `once`: the first run is the last, since no rewind reaches what it left.
+fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link, once: bool) -> Result<(), i32> {
     match codec::decode(bytes).map_err(|_| PROTOCOL)? {
         ToWorker::Load(load) => vm.load(&load),
         ToWorker::Unload { script } => vm.unload(script),
@@ -81,10 +86,14 @@ fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link) -> Result<(), i32> {
         }
         ToWorker::Invoke(invoke) => {
             invoke_once(vm, &invoke, out).map_err(|_| PROTOCOL)?;
+            if once {
+                return Err(0);
+            }
             vm.prepare(invoke.script);
         }
         ToWorker::Setup(_)
         | ToWorker::HostReply { .. }
+        | ToWorker::Command(_)
         | ToWorker::Probe(_)
         | ToWorker::Compile { .. }
         | ToWorker::Bind { .. }
@@ -104,6 +113,7 @@ fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Res
             reply.send(out, size, Outcome::Http { body, status, headers })
         }
         Ended::NoFunction(methods) => reply.send(out, 0, Outcome::NoFunction { methods }),
+        Ended::NeedsPlugin(name) => reply.send(out, 0, Outcome::NeedsPlugin { name }),
         Ended::Exit => reply.send(out, 0, Outcome::Message(None)),
         Ended::Memory { measured } => {
             reply.fail(out, Fault::Memory, b"memory limit reached", invoke.limits.memory, measured)
@@ -210,6 +220,7 @@ pub struct Broker {
     log_left: u64,
     calls: u32,
     calls_limit: u32,
+    acted: bool,
 }
 
 impl Default for Broker {
@@ -222,7 +233,15 @@ impl Broker {
     /// A way out, for one run after another.
     #[must_use]
     pub fn new() -> Broker {
-        Broker { link: Link::new(), out: Link::new(), invocation: 0, log_left: 0, calls: 0, calls_limit: 0 }
+        Broker {
+            link: Link::new(),
+            out: Link::new(),
+            invocation: 0,
+            log_left: 0,
+            calls: 0,
+            calls_limit: 0,
+            acted: false,
+        }
     }
 
     /// Waits for the reply to a call. Invocations that were sent ahead are given back: they have not
@@ -250,6 +269,7 @@ impl Outside for Broker {
         self.invocation = invoke.invocation;
         self.log_left = invoke.limits.log;
         self.calls = 0;
+        self.acted = false;
         self.calls_limit = invoke.limits.host_calls;
     }
 
@@ -270,12 +290,17 @@ impl Outside for Broker {
         }
     }
 
+    fn has_acted(&self) -> bool {
+        self.acted
+    }
+
     fn call(&mut self, request: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>)) {
         if self.calls >= self.calls_limit {
             let text = format!("limit of {} host calls reached", self.calls_limit);
             return reply(HostReply::Failed(&text));
         }
         self.calls += 1;
+        self.acted |= !matches!(request, HostCall::Library { .. } | HostCall::Env { .. } | HostCall::Folders);
         let (invocation, call) = (self.invocation, self.calls);
         let request = ToBroker::HostCall { invocation, call, request: request.clone() };
         let asked = self.out.send(&request).map_err(|_| PROTOCOL);

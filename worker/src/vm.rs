@@ -9,13 +9,14 @@ mod arena;
 mod glue;
 mod image;
 mod places;
+mod plugins;
 mod text;
 
 use std::collections::HashMap;
 use std::ffi::CString;
 
 use mlua::ffi::{self, lua_State};
-use msgscript_proto::message::{Invoke, Load, Part};
+use msgscript_proto::message::{Invoke, Load, Part, Plugin};
 
 use crate::lua::Ctx;
 use crate::lua::modules::base::NO_MEMORY;
@@ -23,6 +24,7 @@ use crate::lua::value::Tokens;
 use arena::{Arena, Ends};
 use glue::{Answer, Host, Stop};
 use image::Delta;
+use plugins::Opener;
 
 /// Memory that loading a script may take, in bytes, whatever its runs may.
 const LOAD_LIMIT: usize = 128 << 20;
@@ -55,6 +57,8 @@ pub enum Ended<'a> {
         /// Bytes that were in use, or asked for.
         measured: u64,
     },
+    /// The script asked for this plugin, which only another worker has.
+    NeedsPlugin(&'a [u8]),
     /// The script called `os.exit`.
     Exit,
 }
@@ -265,6 +269,7 @@ impl Vm {
             ffi::lua_pcall(state, 0, 1, 2)
         };
         self.host.invoke = std::ptr::null();
+        self.host.ctx.finish_processes();
         self.host.ctx.finish_lines();
         if let Some((_, places)) = self.scripts.get_mut(&invoke.script) {
             std::mem::swap(places, &mut self.host.places);
@@ -276,6 +281,7 @@ impl Vm {
         match self.host.stop {
             Some(Stop::Memory) => return Ended::Memory { measured: self.peak() },
             Some(Stop::Exit) => return Ended::Exit,
+            Some(Stop::Plugin) => return Ended::NeedsPlugin(&self.host.text),
             None => {}
         }
         // SAFETY: the result or error is on top of the stack, and stays until the next `&mut self`.
@@ -304,6 +310,18 @@ impl Vm {
                 Ended::NoFunction(names.filter_map(|index| glue::METHODS[index].to_str().ok()).collect())
             }
         }
+    }
+
+    /// Says which plugins there are: scripts that ask for one are told to run elsewhere.
+    pub fn offer(&mut self, plugins: &[Plugin]) {
+        self.host.plugins = plugins.iter().map(|plugin| (plugin.name.clone(), Opener::Elsewhere)).collect();
+    }
+
+    /// Loads the plugins, which runs their code. No run may be undone after that: what they keep lies
+    /// outside of the arena.
+    pub fn load_plugins(&mut self, plugins: &[Plugin]) {
+        self.host.plugins =
+            plugins.iter().map(|plugin| (plugin.name.clone(), plugins::open(plugin))).collect();
     }
 
     /// Peak bytes of the last run.

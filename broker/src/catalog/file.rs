@@ -28,6 +28,34 @@ pub struct Folders {
     pub scripts: PathBuf,
     /// The folder of libraries. It need not exist if it is `libs` in the folder of scripts.
     pub libraries: PathBuf,
+    /// The folder outside of these into which links may lead: the Nix store, where each file is for everybody
+    /// to read and never changes. So scripts can be deployed as links, and a link reveals nothing.
+    pub store: PathBuf,
+}
+
+/// Where the links in a folder may lead.
+#[derive(Debug, Clone)]
+struct Links {
+    /// As in [`Folders`].
+    store: PathBuf,
+    /// Folders below whose links stay in them, the store or not: those of named tenants. An empty path is
+    /// the folder itself.
+    confined: Vec<PathBuf>,
+    /// What the folder itself must be in, if it is a link.
+    within: Option<PathBuf>,
+}
+
+impl Links {
+    /// For a folder of the operator.
+    fn outside(&self) -> Links {
+        Links { confined: Vec::new(), ..self.clone() }
+    }
+
+    /// For a folder in this one, which is a named tenant's.
+    fn within(&self, folder: &Path) -> Links {
+        let confined = vec![PathBuf::new()];
+        Links { confined, within: Some(folder.to_owned()), ..self.clone() }
+    }
 }
 
 impl Folders {
@@ -35,7 +63,7 @@ impl Folders {
     #[must_use]
     pub fn new(scripts: &Path, libraries: Option<&Path>) -> Folders {
         let libraries = libraries.map_or_else(|| scripts.join("libs"), Path::to_owned);
-        Folders { scripts: scripts.to_owned(), libraries }
+        Folders { scripts: scripts.to_owned(), libraries, store: "/nix/store".into() }
     }
 
     /// Whether there is no folder of libraries, and none was asked for.
@@ -134,16 +162,21 @@ impl Contents {
         let (scripts, libraries) = (self.scripts.clone(), self.libraries.clone());
         let own = self.tenancy.folders().map(|(tenant, folder)| {
             let known = self.own.get(tenant).cloned().unwrap_or_default();
-            (tenant.to_string(), folders.scripts.join(folder).join("libs"), known)
+            (tenant.to_string(), folders.scripts.join(folder), known)
         });
         let own: Vec<_> = own.collect();
+        let confined = self.tenancy.folders().map(|(_, folder)| folder.into()).collect();
+        let links = Links { store: folders.store.clone(), confined, within: None };
         move || Found {
-            scripts: scan(&folders.scripts, Some(&folders.libraries), true, &scripts),
-            libraries: scan(&folders.libraries, None, false, &libraries),
+            scripts: scan(&folders.scripts, Some(&folders.libraries), true, &links, &scripts),
+            libraries: scan(&folders.libraries, None, false, &links.outside(), &libraries),
             own: own
                 .into_iter()
-                .filter(|(_, folder, known)| !known.is_empty() || folder.is_dir())
-                .map(|(tenant, folder, known)| (tenant, scan(&folder, None, false, &known)))
+                .filter(|(_, folder, known)| !known.is_empty() || folder.join("libs").is_dir())
+                .map(|(tenant, folder, known)| {
+                    let links = links.within(&folder);
+                    (tenant, scan(&folder.join("libs"), None, false, &links, &known))
+                })
                 .collect(),
             may_lack_libraries: folders.may_lack_libraries(),
         }
@@ -231,7 +264,11 @@ impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
         self.contents.set_tenancy(tenancy);
         // On a thread of its own: file systems may block.
         match tokio::task::spawn_blocking(self.contents.scan(&self.folders)).await {
-            Ok(found) => self.contents.take(found),
+            Ok(mut found) => {
+                let links = [&mut found.scripts.links, &mut found.libraries.links];
+                self.watch.look_at(links.into_iter().flat_map(std::mem::take).collect());
+                self.contents.take(found);
+            }
             Err(error) => return tracing::error!(%error, "reading the script folder failed"),
         }
         let snapshot = self.contents.settle(&self.check).await;

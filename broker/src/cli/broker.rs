@@ -1,6 +1,7 @@
 //! `msgscript-broker`: serve, or look at the sandbox.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -24,10 +25,21 @@ pub fn broker() -> ExitCode {
             let _ = super::completion(shell, &mut Args::command(), &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+        Ok(Start::Man(folder)) => man(&folder),
         Err(ConfigError::Usage(error)) => error.exit(),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "msgscript-broker: {error}");
             ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn man(folder: &Path) -> ExitCode {
+    match super::man(folder, Args::command()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "msgscript-broker: {}: {error}", folder.display());
+            ExitCode::FAILURE
         }
     }
 }
@@ -45,7 +57,8 @@ fn doctor(config: &crate::config::Config) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let local = tokio::task::LocalSet::new();
-    let options = Options { worker_binary: plan.worker_binary, without: plan.setup.without };
+    let podman = config.podman.clone();
+    let options = Options { worker_binary: plan.worker_binary, without: plan.setup.without, podman };
     let report = match local.block_on(&runtime, crate::doctor::doctor(options)) {
         Ok(report) => report,
         Err(error) => {

@@ -101,3 +101,18 @@ fn completion_scripts_are_written() {
     let (good, out, _) = run_cli(&["completion", "bash"]);
     assert!(good && out.contains("msgscriptcli") && out.contains("completion"));
 }
+
+#[test]
+fn manual_pages_are_written_for_each_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, _, errors) = run_cli(&["man", folder.path().to_str().unwrap()]);
+    assert!(good, "{errors}");
+    let page = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("msgscriptcli.1").contains("Manages the scripts"));
+    assert!(page("msgscriptcli-list.1").contains("script"));
+    assert!(page("msgscriptcli-lib-add.1").contains("recursive"));
+    assert!(!folder.path().join("msgscriptcli-man.1").exists(), "not for users");
+    let missing = folder.path().join("none");
+    let (good, _, errors) = run_cli(&["man", missing.to_str().unwrap()]);
+    assert!(!good && errors.contains("none"), "{errors}");
+}

@@ -15,7 +15,7 @@ use super::settings::Settings;
 ///
 /// Every long option may be written with one dash or two.
 #[derive(Debug, Parser)]
-#[command(name = "msgscript-broker", version, propagate_version = true)]
+#[command(name = "msgscript-broker", version = crate::VERSION, propagate_version = true)]
 pub struct Args {
     /// Read settings from this TOML file; the command line and the environment win over it
     #[arg(long, value_name = "FILE", global = true)]
@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 /// What to do instead of serving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Verb {
     /// Tell which layers of the sandbox this machine has, and whether workers start
     Doctor,
@@ -43,6 +43,12 @@ pub enum Verb {
     Completion {
         /// The shell.
         shell: Shell,
+    },
+    /// Write manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        folder: PathBuf,
     },
 }
 

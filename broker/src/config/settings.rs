@@ -92,6 +92,9 @@ settings! {
     /// Number of invocations that may wait for a worker [default: 1024]
     #[arg(long, value_name = "N")]
     queue: usize,
+    /// Number of containers that run at a time [default: twice the number of CPUs]
+    #[arg(long, value_name = "N")]
+    containers: usize,
     /// How long running scripts may go on when the broker stops [default: 10s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Parsed<Span>,
@@ -111,6 +114,9 @@ settings! {
     /// podman-mount:/path, podman-privileged, catalog. May be repeated
     #[arg(long, value_name = "GRANT")]
     allow: Vec<Parsed<Grant>>,
+    /// Certificates (PEM) that HTTPS servers which scripts ask may be signed by, besides the system's
+    #[arg(long, value_name = "FILE")]
+    http_ca: PathBuf,
     /// Start without a layer of the sandbox: landlock, seccomp, no-new-privs, rlimits, uid. May be repeated
     #[arg(long, value_name = "LAYER", global = true)]
     sandbox_without: Vec<Parsed<LayerName>>,

@@ -106,6 +106,8 @@ impl Expect {
 pub struct Ground {
     /// Starts the workers.
     pub spawner: Spawner,
+    /// Behind which filter they try: one of the engines that obey probes.
+    pub engine: Engine,
     /// The worker's program.
     pub worker_binary: PathBuf,
     /// Use no more of Landlock than this version.
@@ -128,12 +130,13 @@ impl Ground {
             worker_binary: self.worker_binary.clone(),
             setup: Setup {
                 version: VERSION,
-                engine: Engine::Probe,
+                engine: self.engine,
                 memory: MEMORY,
                 without,
                 landlock_abi: self.landlock_abi,
                 uid: None,
                 paths: Vec::new(),
+                plugins: Vec::new(),
             },
         })
     }

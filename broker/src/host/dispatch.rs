@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Answer, Budget, Call, Caller, Powers, library, nats};
+use super::{Answer, Budget, Call, Caller, Powers, command, env, files, library, nats, tcp};
 use crate::app::Core;
 use crate::telemetry;
 
@@ -13,14 +13,26 @@ impl Powers for Core {
     fn call(self: Rc<Self>, caller: Caller, call: Call) -> LocalBoxFuture<'static, Answer> {
         Box::pin(async move {
             let policy = self.policy(&caller.invocation.script.tenant);
+            // Scripts ask for what may not be there, and go on without.
+            let quiet = matches!(call, Call::Env { .. });
             let answer = match call {
                 Call::Library { name } => library::answer(&self.catalog.current(), &policy.tenant, &name),
+                Call::Env { name } => env::answer(&policy, name),
+                Call::Folders => Answer::Folders(policy.grants.files.clone()),
+                Call::Command(command) => command::answer(&self, &policy, &caller, command).await,
+                Call::File(operation) => files::answer(&policy, &caller, operation).await,
                 Call::NatsPublish { subject, payload } => {
                     nats::publish(self.door(), &policy, &caller, subject, payload).await
                 }
+                Call::NatsRequest { subject, payload, timeout } => {
+                    let asked = nats::Request { subject, payload, timeout };
+                    nats::request(self.door(), &policy, &caller, asked).await
+                }
+                Call::Http(requests) => self.http.fetch_all(&policy, &self.secrets, &caller, requests).await,
+                Call::Tcp(act) => tcp::act(&self.net, &policy, &caller, act).await,
             };
             if let Answer::Denied(text) = &answer {
-                telemetry::denied(&caller.invocation, text);
+                telemetry::denied(&caller.invocation, text, quiet);
             }
             answer
         })

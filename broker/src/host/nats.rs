@@ -1,11 +1,18 @@
-//! `nats.publish`: a message to another subject, marked with how often messages have begotten it.
+//! `nats`: messages to other subjects, marked with how often messages have begotten them, and replies to
+//! them.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{Answer, Caller};
-use crate::ingress::nats::Door;
+use crate::ingress::nats::{Door, Reply};
 use crate::invocation::Message;
-use crate::policy::Policy;
+use crate::nats::subject::valid_subject;
+use crate::policy::{Permitted, Policy};
+
+/// The error of a broker without a server.
+const NOT_CONNECTED: &str = "Not connected to NATS";
 
 /// The header that counts how many scripts stand between a message and its origin.
 pub const HOPS: &str = "Msgscript-Hops";
@@ -31,6 +38,17 @@ pub struct Publish {
     pub hops: u32,
 }
 
+/// A question.
+#[derive(Debug)]
+pub struct Request {
+    /// Where to.
+    pub subject: String,
+    /// The message.
+    pub payload: Bytes,
+    /// How long to wait for the reply.
+    pub timeout: Duration,
+}
+
 /// Publishes; does not wait for delivery.
 pub async fn publish(
     door: Option<&Door>,
@@ -39,18 +57,47 @@ pub async fn publish(
     subject: String,
     payload: Bytes,
 ) -> Answer {
-    let hops = hops(&caller.invocation.message) + 1;
-    let permitted = match policy.publish(Publish { subject, payload, hops }) {
-        Ok(permitted) => permitted,
-        Err(denied) => return denied.into(),
+    let publish = match judge(policy, caller, subject, payload) {
+        Ok(publish) => publish,
+        Err(answer) => return answer,
     };
-    let Some(door) = door else { return Answer::Failed("Not connected to NATS".to_owned()) };
-    let Publish { subject, payload, hops } = permitted.into_inner();
-    if !crate::nats::subject::valid_subject(&subject) {
+    let Some(door) = door else { return Answer::Failed(NOT_CONNECTED.to_owned()) };
+    let Publish { subject, payload, hops } = publish;
+    if !valid_subject(&subject) {
         return Answer::Failed("Failed to publish message: nats: invalid subject".to_owned());
     }
     match door.publish(&subject, None, &[(HOPS, &hops.to_string())], payload).await {
         Ok(()) => Answer::Done,
         Err(error) => Answer::Failed(format!("Failed to publish message: {error}")),
     }
+}
+
+/// Publishes and waits for the first reply. A script that failed replies with its error.
+pub async fn request(door: Option<&Door>, policy: &Policy, caller: &Caller, asked: Request) -> Answer {
+    let Request { subject, payload, timeout } = asked;
+    let publish = match judge(policy, caller, subject, payload) {
+        Ok(publish) => publish,
+        Err(answer) => return answer,
+    };
+    let Some(door) = door else { return Answer::Failed(NOT_CONNECTED.to_owned()) };
+    let Publish { subject, payload, hops } = publish;
+    if !valid_subject(&subject) {
+        return Answer::Failed("nats: invalid subject".to_owned());
+    }
+    let own = Instant::now().checked_add(timeout);
+    let until = own.map_or(caller.invocation.deadline, |own| own.min(caller.invocation.deadline));
+    let hops = hops.to_string();
+    let fields = [(HOPS, hops.as_str())];
+    match tokio::time::timeout_at(until.into(), door.request(&subject, &fields, payload)).await {
+        Err(_) => Answer::Failed("nats: timeout".to_owned()),
+        Ok(Err(error)) => Answer::Failed(error),
+        Ok(Ok(Reply { error: Some(error), .. })) => Answer::Failed(error),
+        Ok(Ok(Reply { payload, error: None })) => Answer::Bytes(payload),
+    }
+}
+
+/// A message that may be sent, or the refusal.
+fn judge(policy: &Policy, caller: &Caller, subject: String, payload: Bytes) -> Result<Publish, Answer> {
+    let hops = hops(&caller.invocation.message) + 1;
+    policy.publish(Publish { subject, payload, hops }).map(Permitted::into_inner).map_err(Answer::from)
 }

@@ -2,7 +2,7 @@
 //!
 //! Behind it is the embedded server or a client of an external one; the rest of the broker cannot tell.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::envelope::{self, Envelope};
@@ -19,7 +19,7 @@ use crate::catalog::Script;
 use crate::host::nats::{MOST_HOPS, hops};
 use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason};
 use crate::nats::headers;
-use crate::nats::hub::{Delivery, Hub, Publish, SubscriptionId};
+use crate::nats::hub::{Delivery, Handler, Hub, Publish, SubscriptionId, random_seed};
 use crate::reply::nats::NatsReply;
 use crate::{pipeline, reply};
 
@@ -74,6 +74,58 @@ impl Door {
         }
     }
 
+    /// Publishes a message and waits, for as long as it takes, for the first reply.
+    ///
+    /// # Errors
+    /// Why it cannot be sent, or that nobody is there to reply.
+    pub async fn request(
+        &self,
+        subject: &str,
+        fields: &[(&str, &str)],
+        payload: Bytes,
+    ) -> Result<Reply, String> {
+        match self {
+            Door::Embedded(hub) => {
+                let (got, reply) = oneshot::channel();
+                let got = Cell::new(Some(got));
+                let take = move |delivery: Delivery<'_>| {
+                    if let Some(got) = got.take() {
+                        let error = delivery.headers.and_then(reply_error);
+                        let _ = got.send(Reply { payload: delivery.payload_bytes(), error });
+                    }
+                };
+                let inbox = Inbox::open(hub, Rc::new(take))?;
+                let names = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
+                let block = headers::write(names).map_err(|error| error.to_string())?;
+                let (reply_to, headers) = (Some(inbox.subject.as_str()), Some(block.as_slice()));
+                let message = Publish { subject, reply: reply_to, headers, payload: &payload };
+                if !hub.publish(&message).map_err(|error| error.to_string())? {
+                    return Err(NO_RESPONDERS.to_owned());
+                }
+                reply.await.map_err(|_| NO_RESPONDERS.to_owned())
+            }
+            Door::External(client) => {
+                let mut map = HeaderMap::new();
+                for (name, value) in fields {
+                    map.insert(*name, *value);
+                }
+                // The caller's clock decides.
+                let request = async_nats::Request::new().payload(payload).headers(map).timeout(None);
+                match client.send_request(subject.to_owned(), request).await {
+                    Ok(message) => {
+                        let error = message.headers.as_ref().and_then(|map| map.get(ERROR));
+                        let error = error.map(|text| text.as_str().to_owned());
+                        Ok(Reply { payload: message.payload, error })
+                    }
+                    Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
+                        Err(NO_RESPONDERS.to_owned())
+                    }
+                    Err(error) => Err(format!("nats: {error}")),
+                }
+            }
+        }
+    }
+
     /// The largest message that the server takes, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {
@@ -81,6 +133,48 @@ impl Door {
             Door::Embedded(hub) => hub.settings().max_payload,
             Door::External(client) => client.server_info().max_payload,
         }
+    }
+}
+
+/// A reply to a request.
+#[derive(Debug)]
+pub struct Reply {
+    /// The message.
+    pub payload: Bytes,
+    /// The error that a service replied with.
+    pub error: Option<String>,
+}
+
+/// The header by which services tell of failure.
+const ERROR: &str = "Nats-Service-Error";
+
+/// Nobody is subscribed.
+const NO_RESPONDERS: &str = "nats: no responders available for request";
+
+fn reply_error(block: &[u8]) -> Option<String> {
+    let block = headers::parse(block).ok()?;
+    block.get(ERROR).map(|text| String::from_utf8_lossy(text).into_owned())
+}
+
+/// A subject of our own for one reply; closed when dropped.
+struct Inbox {
+    hub: Rc<Hub>,
+    subject: String,
+    subscription: SubscriptionId,
+}
+
+impl Inbox {
+    /// The subject cannot be guessed: who knows it can answer.
+    fn open(hub: &Rc<Hub>, handler: Handler) -> Result<Inbox, String> {
+        let subject = format!("_INBOX.{:016x}{:016x}", random_seed(), random_seed());
+        let subscription = hub.subscribe(&subject, None, handler).map_err(|error| error.to_string())?;
+        Ok(Inbox { hub: hub.clone(), subject, subscription })
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.hub.unsubscribe(self.subscription);
     }
 }
 

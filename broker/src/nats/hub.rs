@@ -379,7 +379,7 @@ impl Hub {
 }
 
 /// Random enough for names and for spreading; not for secrets.
-pub(super) fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

@@ -18,6 +18,7 @@ use tokio::net::unix::pipe;
 
 use super::job::{Job, Work, level};
 use super::spawn::SpawnPlan;
+use super::terms::Terms;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
 use crate::host::{Answer, Call, Caller};
@@ -148,7 +149,8 @@ impl Drive {
         if self.worker.interrupted.get() {
             return first.deadline + GRACE;
         }
-        if jobs.len() > 1 { first.deadline.min(Instant::now() + PATIENCE) } else { first.deadline }
+        let end = self.worker.cpu_look.get().map_or(first.deadline, |look| look.min(first.deadline));
+        if jobs.len() > 1 { end.min(Instant::now() + PATIENCE) } else { end }
     }
 
     /// Kills a run that is past its deadline; takes jobs back from behind a long one.
@@ -159,6 +161,7 @@ impl Drive {
         }
         // An answer that is there already counts.
         self.receive(&mut vec![0; MAX_PACKET]);
+        self.look_at_cpu(now);
         let worker = self.worker.clone();
         let (late, stuck) = {
             let jobs = worker.jobs.borrow();
@@ -194,6 +197,29 @@ impl Drive {
             limit: print_duration(job.map_or(Duration::ZERO, Job::wall)),
             measured: print_duration(now - self.worker.began.get()),
         }
+    }
+
+    /// Kills a run that has used up its CPU time.
+    fn look_at_cpu(&self, now: Instant) {
+        let worker = &self.worker;
+        let Some(look) = worker.cpu_look.get().filter(|look| *look <= now) else { return };
+        let first = worker.jobs.borrow().front().and_then(|job| job.terms.cpu);
+        let Some(limit) = first else { return worker.cpu_look.set(None) };
+        let used = worker.cpu_time().saturating_sub(worker.cpu_began.get());
+        if used < limit {
+            // Never at once: the clock of the process may be coarser than ours.
+            return worker.cpu_look.set(Some(look.max(now) + (limit - used).max(Duration::from_millis(1))));
+        }
+        worker.cpu_look.set(None);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.put_back(worker.take_back());
+        }
+        worker.kill(Sentence {
+            reason: Reason::CpuTime,
+            error: "CPU time limit reached".to_owned(),
+            limit: print_duration(limit),
+            measured: print_duration(used),
+        });
     }
 
     fn violation(&self, violation: Violation) {
@@ -247,6 +273,9 @@ impl Drive {
             ToBroker::Done { invocation, nanos, outcome, .. } => {
                 let job = self.first(invocation)?;
                 let script = job.script().clone();
+                if matches!(outcome, Outcome::NeedsPlugin { .. }) {
+                    return self.needs_plugin(job);
+                }
                 let mut ending = verdict::of_outcome(invocation, &script, &outcome);
                 if ending.reason == Reason::WallTime {
                     let sentence = self.out_of_time(Some(&job), Instant::now());
@@ -260,6 +289,7 @@ impl Drive {
                 self.done(job, |job| job.finish(ending));
                 if let Some(pool) = self.pool.upgrade() {
                     pool.learn(script.id, nanos);
+                    pool.charge(&self.worker, &script.tenant);
                     pool.feed(&self.worker);
                     pool.review(&self.worker);
                 }
@@ -286,10 +316,28 @@ impl Drive {
             ToBroker::Returned { invocation } => self.returned(invocation),
             ToBroker::Ready { .. }
             | ToBroker::NotJailed { .. }
+            | ToBroker::Output { .. }
+            | ToBroker::Exited { .. }
             | ToBroker::Probed { .. }
             | ToBroker::Compiled { .. }
             | ToBroker::Sqlite(_) => Err(Violation("a message out of place")),
         }
+    }
+
+    /// The script asked for a plugin before anything of it was seen: it runs again, once, where there is one.
+    fn needs_plugin(&self, mut job: Job) -> Result<(), Violation> {
+        if job.plugin || job.id() == 0 || self.worker.setup.plugins.is_empty() {
+            return Err(Violation("a plugin that is none"));
+        }
+        self.worker.settled.set(true);
+        self.worker.served.set(self.worker.served.get() + 1);
+        job.start_over();
+        if let Some(pool) = self.pool.upgrade() {
+            pool.run_with_plugins(job);
+            pool.feed(&self.worker);
+            pool.review(&self.worker);
+        }
+        Ok(())
     }
 
     fn greeting(&mut self, message: &ToBroker<'_>) -> Result<(), Violation> {
@@ -374,8 +422,9 @@ impl Drive {
             let budget = job.budget.get_or_insert_with(|| powers.budget(&invocation.script.tenant));
             let left = budget.out.checked_sub(call.size());
             budget.out = left.unwrap_or(budget.out);
-            let caller = Caller { invocation, room: budget.into };
-            (caller, left.map(|_| budget.into))
+            let room = budget.into;
+            let connections = job.connections.get_or_insert_default().clone();
+            (Caller { invocation, room, connections }, left)
         };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
@@ -493,8 +542,20 @@ impl Sentence {
 impl Job {
     /// A job that is about to be admitted.
     #[must_use]
-    pub fn new(work: Work, limits: msgscript_proto::message::Limits, deadline: Instant) -> Job {
-        Job { work, limits, deadline, short: None, logs: Vec::new(), logged: 0, calls: 0, budget: None }
+    pub fn new(work: Work, limits: msgscript_proto::message::Limits, terms: Terms, deadline: Instant) -> Job {
+        Job {
+            work,
+            limits,
+            terms,
+            deadline,
+            short: None,
+            logs: Vec::new(),
+            logged: 0,
+            calls: 0,
+            budget: None,
+            plugin: false,
+            connections: None,
+        }
     }
 
     /// The longest it may take.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use msgscript_proto::message::{self, Engine, Entry, Invoke, Limits, Load, ToWorker};
 use tokio::sync::oneshot;
 
+use super::terms::Terms;
 use crate::catalog::Script;
+use crate::host::tcp::Connections;
 use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
 use crate::wasm::Module;
@@ -22,6 +24,8 @@ pub struct Job {
     pub work: Work,
     /// The limits of a run.
     pub limits: Limits,
+    /// What its tenant's policy says of workers.
+    pub terms: Terms,
     /// When it must have ended.
     pub deadline: Instant,
     /// The mean time of its script's runs, in nanoseconds, if that is known to be short and the request
@@ -35,6 +39,10 @@ pub struct Job {
     pub calls: u32,
     /// Bytes that host calls may still move, from the first on.
     pub budget: Option<Budget>,
+    /// Whether its script needs the operator's C modules.
+    pub plugin: bool,
+    /// What it has open, from the first host call on: closed with it.
+    pub connections: Option<Rc<Connections>>,
 }
 
 /// What a job is.
@@ -88,9 +96,15 @@ impl Job {
     pub fn engine(&self) -> Engine {
         match &self.work {
             Work::Run { module: Some(_), .. } => Engine::Wasm,
-            Work::Run { invocation, .. } if invocation.script.jit => Engine::LuaJit,
+            Work::Run { .. } if self.plugin => Engine::Plugin,
+            Work::Run { invocation, .. } if invocation.script.jit && self.terms.jit => Engine::LuaJit,
             _ => Engine::Lua,
         }
+    }
+
+    /// Makes it ready to run anew, as if it had not run.
+    pub fn start_over(&mut self) {
+        (self.logs, self.logged, self.calls, self.budget, self.short) = (Vec::new(), 0, 0, None, None);
     }
 
     /// The run's id; 0 for a check.
@@ -185,6 +199,7 @@ impl Ending {
             reason,
             answer: crate::invocation::Answer::None,
             error,
+            shown: false,
             limit: String::new(),
             measured: String::new(),
             logs: Vec::new(),

@@ -109,7 +109,7 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
 
 /// A user of its own for each worker, where the broker may give one: no two of them can signal or trace
 /// each other, whatever else fails. The numbers come round after 65,536 workers.
-fn worker_user(setup: &Setup) -> Option<u32> {
+pub(crate) fn worker_user(setup: &Setup) -> Option<u32> {
     static STARTED: AtomicU32 = AtomicU32::new(0);
     if !Uid::effective().is_root() || setup.without.contains(&Layer::Uid) {
         return None;

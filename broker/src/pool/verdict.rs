@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use crate::catalog::{Executor, Script};
 use crate::invocation::{Answer, Ending, Reason};
 use crate::units::print_size;
+use crate::{result, wasm};
 
 /// The ending that a worker reports.
 #[must_use]
@@ -31,33 +32,29 @@ pub fn of_outcome(id: u64, script: &Script, outcome: &Outcome<'_>) -> Ending {
             let failed = Ending::failed(id, script, Reason::Denied, error);
             Ending { answer: Answer::NoFunction { methods }, ..failed }
         }
+        Outcome::NeedsPlugin { name } => {
+            let name = String::from_utf8_lossy(name);
+            let text =
+                format!("{}: there is no worker with the plugin {}", place(script), name.escape_debug());
+            Ending::failed(id, script, Reason::Internal, text)
+        }
         Outcome::Failed(failure) => of_failure(id, script, failure),
         Outcome::Command { stdout, stderr, status, trap } => {
-            command(id, script, stdout, error_of(stderr, *status, *trap))
+            let failure = match trap {
+                Some(trap) => Some((*trap).to_owned()),
+                None => (*status != 0).then(|| format!("exit status {status}")),
+            };
+            let what = &module(script);
+            let stdout = Bytes::copy_from_slice(stdout);
+            result::ending(id, script, result::Done { what, failure, stdout, stderr })
         }
     }
 }
 
-/// What a command that failed has to say: its standard error, or the trap.
-fn error_of(stderr: &[u8], status: i32, trap: Option<&str>) -> Option<String> {
-    if status == 0 && trap.is_none() {
-        return None;
-    }
-    let stderr = String::from_utf8_lossy(stderr);
-    let parts = [stderr.trim_end(), trap.unwrap_or_default()];
-    let text = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
-    Some(if text.is_empty() { format!("exit status {status}") } else { text })
-}
-
-fn command(id: u64, script: &Script, stdout: &[u8], error: Option<String>) -> Ending {
-    let payload = Bytes::copy_from_slice(stdout);
-    match error {
-        None => Ending::message(id, script, payload),
-        Some(error) => Ending {
-            answer: Answer::Message(payload),
-            ..Ending::failed(id, script, Reason::ScriptError, format!("{}: {error}", place(script)))
-        },
-    }
+/// Script and module, as their author wrote them.
+fn module(script: &Script) -> String {
+    let path = wasm::file::written(&script.source.text).unwrap_or_default();
+    format!("{}: {path}", place(script))
 }
 
 fn place(script: &Script) -> &str {
@@ -83,7 +80,9 @@ fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
         Fault::Artifact => Reason::Internal,
     };
     let mut text = String::from_utf8_lossy(failure.text).into_owned();
-    if reason != Reason::ScriptError || script.executor != Executor::Lua {
+    if script.executor == Executor::Wasm && reason == Reason::ScriptError {
+        text = format!("{}: {text}", module(script));
+    } else if reason != Reason::ScriptError {
         text = format!("{}: {text}", place(script));
     }
     let mut ending = Ending::failed(id, script, reason, text);

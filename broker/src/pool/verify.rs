@@ -166,8 +166,16 @@ mod tests {
         Seccomp_filters:\t1\n";
 
     fn setup(without: Vec<Layer>) -> Setup {
-        let (engine, paths) = (Engine::Lua, Vec::new());
-        Setup { version: VERSION, engine, memory: 0, without, landlock_abi: None, uid: Some(7), paths }
+        Setup {
+            version: VERSION,
+            engine: Engine::Lua,
+            memory: 0,
+            without,
+            landlock_abi: None,
+            uid: Some(7),
+            paths: Vec::new(),
+            plugins: Vec::new(),
+        }
     }
 
     fn open_layer(status: &str, without: Vec<Layer>) -> Option<Layer> {

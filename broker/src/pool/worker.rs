@@ -15,12 +15,15 @@ use msgscript_proto::packet::{self, Assembler, Packets};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, recv, send};
+use nix::time::ClockId;
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
 
+use super::binding::Binding;
 use super::job::Job;
 use super::spawn::Spawned;
+use crate::config::value::Isolation;
 use crate::invocation::{Reason, Tenant};
 use crate::schedule::{DEPTH, View};
 use crate::wasm::{Key, Module};
@@ -69,8 +72,14 @@ pub struct Worker {
     pub began: Cell<Instant>,
     /// When its task will look at the clock next.
     pub looks_at: Cell<Instant>,
-    /// Whose code it has run.
-    pub tenant: RefCell<Option<Tenant>>,
+    /// What it serves, from its first job on.
+    pub binding: RefCell<Option<Binding>>,
+    /// The CPU time that it had used when its tenant was last charged.
+    pub charged: Cell<Duration>,
+    /// The CPU time that it had used when the first of its jobs became the first, if that is limited.
+    pub cpu_began: Cell<Duration>,
+    /// When that limit is looked at next.
+    pub cpu_look: Cell<Option<Instant>>,
     /// The module that it is bound to.
     module: Cell<Option<Key>>,
     /// Whether its run was told that its time is over.
@@ -121,7 +130,10 @@ impl Worker {
             jobs: RefCell::default(),
             began: Cell::new(now),
             looks_at: Cell::new(now),
-            tenant: RefCell::default(),
+            binding: RefCell::default(),
+            charged: Cell::default(),
+            cpu_began: Cell::default(),
+            cpu_look: Cell::default(),
             module: Cell::new(None),
             interrupted: Cell::new(false),
             ready: Cell::new(false),
@@ -143,7 +155,7 @@ impl Worker {
     pub fn fits(&self, job: &Job) -> bool {
         self.engine == job.engine()
             && self.sentence.borrow().is_none()
-            && self.tenant.borrow().as_ref().is_none_or(|tenant| tenant == job.tenant())
+            && self.binding.borrow().as_ref().is_none_or(|binding| binding.serves(job))
             && self.module.get().is_none_or(|key| job.module().is_some_and(|module| module.key == key))
     }
 
@@ -172,6 +184,8 @@ impl Worker {
         let jobs = self.jobs.borrow();
         // Nothing is sent ahead behind a long job, so the last one tells of all.
         let ahead = job.short.is_some()
+            && job.terms.isolation != Isolation::Invocation
+            && self.engine != Engine::Plugin
             && jobs.len() < DEPTH
             && self.settled.get()
             && !self.in_host_call.get()
@@ -190,19 +204,57 @@ impl Worker {
         if let Err(error) = self.send_job(&job) {
             return Err((job, error));
         }
-        self.tenant.borrow_mut().get_or_insert_with(|| job.tenant().clone());
+        self.binding.borrow_mut().get_or_insert_with(|| Binding::by(&job));
         let now = Instant::now();
         let mut jobs = self.jobs.borrow_mut();
         if jobs.is_empty() {
-            self.began.set(now);
+            self.begin(&job, now);
         }
-        let look_at = if jobs.is_empty() { job.deadline } else { now + 2 * PATIENCE };
+        let first = self.cpu_look.get().map_or(job.deadline, |look| look.min(job.deadline));
+        let look_at = if jobs.is_empty() { first } else { now + 2 * PATIENCE };
         jobs.push_back(job);
         // Timers are set seldom: one that fires early looks again.
         if look_at < self.looks_at.get() {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// A job is the first now.
+    pub fn begin(&self, job: &Job, now: Instant) {
+        self.began.set(now);
+        let limited = job.terms.cpu.filter(|_| matches!(job.work, super::job::Work::Run { .. }));
+        self.cpu_look.set(limited.map(|most| now + most));
+        if limited.is_some() {
+            self.cpu_began.set(self.cpu_time());
+        }
+    }
+
+    /// The CPU time that the process has used, by the kernel's account.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let pid = i32::try_from(self.pid).map(Pid::from_raw);
+        let clock = pid.ok().and_then(|pid| ClockId::pid_cpu_clock_id(pid).ok());
+        // A process that is gone uses no more.
+        clock.and_then(|clock| clock.now().ok()).map_or(self.charged.get(), Duration::from)
+    }
+
+    /// The tenant that it is bound to.
+    #[must_use]
+    pub fn is_of_tenant(&self, tenant: &Tenant) -> bool {
+        self.binding.borrow().as_ref().is_some_and(|binding| binding.tenant() == tenant)
+    }
+
+    /// Whether it has served nobody yet.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.binding.borrow().is_none()
+    }
+
+    /// Whether it has no job.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.jobs.borrow().is_empty()
     }
 
     fn send_job(&self, job: &Job) -> io::Result<()> {

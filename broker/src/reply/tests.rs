@@ -21,6 +21,7 @@ fn ending(name: &str, reason: Reason, answer: Answer) -> Ending {
         reason,
         answer,
         error: String::new(),
+        shown: false,
         limit: String::new(),
         measured: String::new(),
         logs: Vec::new(),

@@ -210,14 +210,18 @@ mod tests {
         let place = Place { folder: at("own"), beside: Some(vec![at("granted")]) };
         let text = |name: &str| at(name).to_str().unwrap().to_owned();
         let good = ["a.wasm", "./a.wasm", "../own/a.wasm", "inside.wasm"].map(str::to_owned);
-        for written in [good[0].clone(), good[1].clone(), good[3].clone(), text("own/a.wasm"), text("granted/b.wasm")] {
+        for written in
+            [good[0].clone(), good[1].clone(), good[3].clone(), text("own/a.wasm"), text("granted/b.wasm")]
+        {
             let spot = Spot { place: place.clone(), written };
             let read = spot.read(None).unwrap().unwrap();
             assert_eq!(read.bytes, MAGIC);
             assert!(spot.read(Some(read.stamp)).unwrap().is_none(), "as it was");
         }
         let (secret, through) = (text("secret.wasm"), text("granted/../secret.wasm"));
-        for bad in ["link.wasm", "up.wasm", "out/secret.wasm", "../secret.wasm", "magic.wasm", &secret, &through] {
+        for bad in
+            ["link.wasm", "up.wasm", "out/secret.wasm", "../secret.wasm", "magic.wasm", &secret, &through]
+        {
             assert!(error(&place, bad).contains("not in the script's own folder"), "{bad}");
         }
         let anywhere = Place { beside: None, ..place };

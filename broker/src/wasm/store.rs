@@ -77,7 +77,8 @@ impl Store {
     pub fn save(&self, key: &Key, artifact: &[u8]) -> io::Result<()> {
         let path = self.path(key);
         let unfinished = self.folder.join(format!("{}.{}.new", hex(key), std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         let tag = self.mac(key, artifact).finalize().into_bytes();
         let written = file.write_all(&tag).and_then(|()| file.write_all(artifact));
         // What is there under its name is whole.
@@ -180,7 +181,8 @@ mod tests {
         let store = Store::open(Some(state.path())).unwrap();
         assert_eq!(store.load(&A).as_deref(), Some(&b"code"[..]));
         assert_eq!(store.load(&B), None);
-        let mode = |path| fs::metadata(state.path().join("wasm").join(path)).unwrap().permissions().mode() & 0o777;
+        let mode =
+            |path| fs::metadata(state.path().join("wasm").join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("."), mode("key")), (0o700, 0o600));
         store.remove(&A);
         assert_eq!(store.load(&A), None);

@@ -16,13 +16,11 @@ use msgscript_proto::message::{PathAccess, PathRule};
 const NEWEST: u8 = 10;
 
 /// Closes the layer; gives the version of the interface in force. Binds the calling thread only, so the
-/// process must have no other.
+/// process must have no other ([`require_one_thread`]).
 ///
 /// # Errors
-/// When there is another thread, or the kernel has no Landlock, or does less than its version promises, or a
-/// path does not open.
+/// When the kernel has no Landlock, or does less than its version promises, or a path does not open.
 pub(super) fn close(at_most: Option<u8>, paths: &[PathRule]) -> io::Result<u8> {
-    require_one_thread()?;
     let newest = at_most.unwrap_or(NEWEST).min(NEWEST);
     // Every right is a hard requirement, so a version that the kernel lacks rights of is refused, and
     // the next one down is tried. What a best effort would leave out could not be seen.
@@ -44,20 +42,6 @@ pub(super) fn close(at_most: Option<u8>, paths: &[PathRule]) -> io::Result<u8> {
     // Versions without rights of their own pass on older kernels too.
     let kernel = u8::try_from(effective_abi as i32).unwrap_or(NEWEST);
     Ok(version.min(kernel))
-}
-
-/// All rights of a version, as hard requirements. An empty set of rights is an error to the crate.
-fn ruleset(abi: ABI) -> Result<Ruleset, RulesetError> {
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(abi))?;
-    if abi >= ABI::V4 {
-        ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
-    }
-    if abi >= ABI::V6 {
-        ruleset = ruleset.scope(Scope::from_all(abi))?;
-    }
-    Ok(ruleset)
 }
 
 /// Leaves one path within reach.
@@ -82,7 +66,25 @@ fn rights(access: PathAccess) -> BitFlags<AccessFs> {
     }
 }
 
-fn require_one_thread() -> io::Result<()> {
+/// All rights of a version, as hard requirements. An empty set of rights is an error to the crate.
+fn ruleset(abi: ABI) -> Result<Ruleset, RulesetError> {
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(abi))?;
+    if abi >= ABI::V4 {
+        ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
+    }
+    if abi >= ABI::V6 {
+        ruleset = ruleset.scope(Scope::from_all(abi))?;
+    }
+    Ok(ruleset)
+}
+
+/// Whether the calling thread is the only one: Landlock holds no other.
+///
+/// # Errors
+/// When there is another.
+pub(super) fn require_one_thread() -> io::Result<()> {
     let threads = std::fs::read_dir("/proc/self/task")?.count();
     if threads == 1 {
         return Ok(());

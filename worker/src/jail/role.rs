@@ -16,6 +16,8 @@ const WASM_DESCRIPTORS: u64 = 3 + 32;
 /// What an engine may have of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Role {
+    /// Whether the set-up's paths stay within reach; else they are for loading modules only.
+    pub keeps_paths: bool,
     /// Descriptors are numbered below this; 0: none can be opened, and none that is closed comes back.
     pub descriptors: u64,
     /// The largest file that it may write, in bytes.
@@ -27,15 +29,25 @@ pub(super) struct Role {
 impl Role {
     /// That of an engine.
     pub(super) fn of(engine: Engine) -> Role {
-        let plain = Role { descriptors: 0, file_size: 0, makes_code: false };
+        let plain = Role { keeps_paths: false, descriptors: 0, file_size: 0, makes_code: false };
         // The image of a module's data is such a file, in memory.
         let wasm = Role { descriptors: WASM_DESCRIPTORS, file_size: MAX_MESSAGE as u64, ..plain };
         match engine {
-            Engine::Lua | Engine::Probe | Engine::WasmCompile | Engine::ProbeWasmCompile => plain,
+            Engine::Lua
+            | Engine::Plugin
+            | Engine::Command
+            | Engine::Probe
+            | Engine::WasmCompile
+            | Engine::ProbeWasmCompile => plain,
             Engine::LuaJit => Role { makes_code: true, ..plain },
             Engine::Wasm | Engine::ProbeWasm => Role { makes_code: true, ..wasm },
             Engine::ProbeWasmBound => wasm,
-            Engine::Sqlite => Role { descriptors: SQLITE_DESCRIPTORS, file_size: u64::MAX, ..plain },
+            Engine::Sqlite => Role {
+                keeps_paths: true,
+                descriptors: SQLITE_DESCRIPTORS,
+                file_size: u64::MAX,
+                ..plain
+            },
         }
     }
 }

@@ -17,11 +17,15 @@ use seccompiler::{
 /// What one argument must be. The kernel reads an `int` argument's low 32 bits and a `long` one whole,
 /// and so does the filter.
 #[derive(Debug, Clone, Copy)]
-enum Arg {
+pub(super) enum Arg {
     /// An `int` of this value.
     Int(u8, u64),
     /// A pointer or `long` of this value.
     Long(u8, u64),
+    /// An `int` of another value.
+    IntNot(u8, u64),
+    /// A `long` that has all bits of this mask.
+    LongHas(u8, u64),
     /// An `int` without bits outside this mask.
     IntWithin(u8, u64),
     /// A `long` without bits outside this mask.
@@ -32,7 +36,7 @@ enum Arg {
 
 /// One way in which a system call is allowed. A call may have several.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
     /// The system call.
     number: i64,
     /// What its arguments must be, all of them.
@@ -41,11 +45,18 @@ struct Row {
     _reason: &'static str,
 }
 
-fn row(number: libc::c_long, args: &[Arg], reason: &'static str) -> Row {
+impl Row {
+    /// The system call's number.
+    pub(super) fn number(&self) -> i64 {
+        self.number
+    }
+}
+
+pub(super) fn row(number: libc::c_long, args: &[Arg], reason: &'static str) -> Row {
     Row { number, args: args.to_vec(), _reason: reason }
 }
 
-const fn bits(flags: libc::c_int) -> u64 {
+pub(super) const fn bits(flags: libc::c_int) -> u64 {
     flags as u32 as u64
 }
 
@@ -58,7 +69,7 @@ const FUTEX_WAIT: u64 = bits(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG);
 const FUTEX_WAKE: u64 = bits(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG);
 
 /// Every system call that a worker of this engine may make. `pid` is its own process id.
-fn table(engine: Engine, pid: u32) -> Vec<Row> {
+pub(super) fn table(engine: Engine, pid: u32) -> Vec<Row> {
     use Arg::{Int, IntWithin, Long, LongBut, LongWithin};
     let mut rows = vec![
         row(
@@ -93,11 +104,7 @@ fn table(engine: Engine, pid: u32) -> Vec<Row> {
         row(libc::SYS_clock_gettime, &[], "CPU time; wall time where the vDSO cannot tell it"),
         row(libc::SYS_getpid, &[], "abort"),
         row(libc::SYS_gettid, &[], "abort, and the text of a panic"),
-        row(
-            libc::SYS_tgkill,
-            &[Int(0, u64::from(pid)), Int(2, bits(libc::SIGABRT))],
-            "abort: that signal, to itself",
-        ),
+        abort(pid),
         row(libc::SYS_rt_sigprocmask, &[], "abort"),
         row(libc::SYS_rt_sigreturn, &[], "return from a signal handler"),
         row(libc::SYS_restart_syscall, &[], "the kernel's own, after a stop"),
@@ -117,9 +124,24 @@ fn table(engine: Engine, pid: u32) -> Vec<Row> {
         }
         Engine::ProbeWasmBound => rows.extend(wasm()),
         Engine::Sqlite => rows.extend(files::sqlite()),
-        Engine::Lua | Engine::Probe | Engine::WasmCompile | Engine::ProbeWasmCompile => {}
+        Engine::Lua
+        | Engine::Plugin
+        | Engine::Command
+        | Engine::Probe
+        | Engine::WasmCompile
+        | Engine::ProbeWasmCompile => {}
     }
     rows
+}
+
+/// What the C library's `abort` does. musl names the thread only: the one there is has the process's number.
+fn abort(pid: u32) -> Row {
+    let (own, signal, reason) = (u64::from(pid), bits(libc::SIGABRT), "abort: that signal, to itself");
+    if cfg!(target_env = "musl") {
+        row(libc::SYS_tkill, &[Arg::Int(0, own), Arg::Int(1, signal)], reason)
+    } else {
+        row(libc::SYS_tgkill, &[Arg::Int(0, own), Arg::Int(2, signal)], reason)
+    }
 }
 
 /// What a worker of WebAssembly needs beside the others, for all of its life.
@@ -172,6 +194,8 @@ fn condition(arg: Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
     let (index, width, operator, value) = match arg {
         Arg::Int(index, value) => (index, Dword, SeccompCmpOp::Eq, value),
         Arg::Long(index, value) => (index, Qword, SeccompCmpOp::Eq, value),
+        Arg::IntNot(index, value) => (index, Dword, SeccompCmpOp::Ne, value),
+        Arg::LongHas(index, mask) => (index, Qword, SeccompCmpOp::MaskedEq(mask), mask),
         Arg::IntWithin(index, mask) => (index, Dword, SeccompCmpOp::MaskedEq(!mask & u64::from(u32::MAX)), 0),
         Arg::LongWithin(index, mask) => (index, Qword, SeccompCmpOp::MaskedEq(!mask), 0),
         Arg::LongBut(index, mask, value) => (index, Qword, SeccompCmpOp::MaskedEq(!mask), value),
@@ -181,8 +205,16 @@ fn condition(arg: Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
 
 /// The filter of a worker of this engine.
 fn filter(engine: Engine, pid: u32) -> Result<BpfProgram, seccompiler::BackendError> {
+    compile(table(engine, pid), SeccompAction::KillProcess, SeccompAction::Allow)
+}
+
+/// A filter of rows: what is in none of them, and what is in one.
+pub(super) fn compile(
+    rows: Vec<Row>,
+    others: SeccompAction,
+    listed: SeccompAction,
+) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    let rows = table(engine, pid);
     let any: BTreeSet<i64> = rows.iter().filter(|row| row.args.is_empty()).map(|row| row.number).collect();
     for row in rows {
         let of_call = rules.entry(row.number).or_default();
@@ -193,7 +225,7 @@ fn filter(engine: Engine, pid: u32) -> Result<BpfProgram, seccompiler::BackendEr
         }
     }
     let target = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, target)?.try_into()
+    SeccompFilter::new(rules, others, listed, target)?.try_into()
 }
 
 /// Puts the filter in force.

@@ -2,21 +2,35 @@
 
 pub mod base;
 pub mod etcd;
+pub mod cmd;
+pub mod http;
 pub mod io;
 pub mod json;
 pub mod nats;
 pub mod os;
 pub mod re;
 pub mod sql;
+pub mod scrape;
+pub mod template;
+pub mod yaml;
+pub mod tcp;
+pub mod vault;
 
 use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
 pub const ALL: &[Module] = &[
+    etcd::MODULE,
+    cmd::MODULE,
+    http::MODULE,
     json::MODULE,
     nats::MODULE,
     re::MODULE,
-    etcd::MODULE,
+    scrape::MODULE,
+    tcp::MODULE,
+    template::MODULE,
+    vault::MODULE,
+    yaml::MODULE,
     sql::MYSQL,
     sql::POSTGRES,
     sql::SQLITE,

@@ -17,6 +17,26 @@ pub fn whole(number: f64) -> Option<i64> {
     (number.abs() < LIMIT && number.trunc() == number).then_some(number as i64)
 }
 
+/// What Go prints for a float64 (`%v`): the shortest digits that read back the same, in exponent form below
+/// 1e-4 and from 1e6 on.
+#[must_use]
+pub fn to_go_string(number: f64) -> String {
+    if number.is_nan() {
+        return "NaN".into();
+    }
+    if number.is_infinite() {
+        return if number < 0.0 { "-Inf".into() } else { "+Inf".into() };
+    }
+    let text = format!("{number:e}");
+    let Some((mantissa, exponent)) = text.split_once('e') else { return text };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        return number.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.abs())
+}
+
 /// C's `%.14g`, which is what LuaJIT uses.
 fn format_g14(number: f64) -> String {
     if number.is_nan() {
@@ -71,7 +91,7 @@ fn hex_to_f64(digits: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, to_string};
+    use super::{parse, to_go_string, to_string};
 
     #[test]
     fn prints_whole_numbers_in_full_and_others_like_luajit() {
@@ -90,6 +110,23 @@ mod tests {
             (f64::INFINITY, "inf"),
         ] {
             assert_eq!(to_string(number), text);
+        }
+    }
+
+    #[test]
+    fn prints_as_go_does() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (123_456.0, "123456"),
+            (1_234_567.5, "1.2345675e+06"),
+            (1e6, "1e+06"),
+            (1e-4, "0.0001"),
+            (1.5e-5, "1.5e-05"),
+            (1e300, "1e+300"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(to_go_string(number), text);
         }
     }
 

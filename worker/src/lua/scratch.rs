@@ -1,12 +1,14 @@
-//! The scratch folder: a tree of files in memory, gone with the invocation.
+//! The scratch folder: a tree of files in memory, gone with the invocation; and the one place where paths
+//! beneath a granted folder of the host part from it.
 //!
 //! Takes paths and bytes that a hostile script chose, gives what a small Unix file system would, with
 //! Go's error texts. Every node, name and byte is charged to a [`Budget`]; running out of it is
-//! [`Reason::Memory`]. Must never reach the real file system.
+//! [`Reason::Memory`]. Must never reach the real file system but by asking the broker ([`granted`]).
 
 mod budget;
 mod error;
 mod files;
+mod granted;
 mod tree;
 
 use std::time::{Duration, SystemTime};
@@ -16,7 +18,11 @@ pub use error::{FsError, Reason};
 pub use files::{MAX_OPEN, Mode, OpenFile, Whence};
 pub use tree::{MAX_FILES, NodeKind, Stat};
 
-use files::Files;
+use msgscript_proto::files::{FileCall, FileReply};
+
+use super::Way;
+use files::{Files, Target, Window};
+use granted::{Granted, Route};
 use tree::{Place, Tree};
 
 /// Where a script starts.
@@ -27,6 +33,9 @@ pub const TMP: &str = "/tmp";
 /// The bytes a `Scratch` may use when nobody said.
 const DEFAULT_LIMIT: usize = 128 << 20;
 
+/// The least that is read of a file of the host at once, in bytes.
+const PIECE: usize = 64 << 10;
+
 /// The scratch folder of one invocation.
 #[derive(Debug)]
 pub struct Scratch {
@@ -35,6 +44,7 @@ pub struct Scratch {
     budget: Budget,
     cwd: u32,
     named: u32,
+    granted: Granted,
 }
 
 impl Default for Scratch {
@@ -48,7 +58,24 @@ impl Scratch {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let (tree, cwd) = Tree::new();
-        Scratch { tree, files: Files::default(), budget: Budget::new(limit), cwd, named: 0 }
+        let (files, budget, granted) = (Files::default(), Budget::new(limit), Granted::default());
+        Scratch { tree, files, budget, cwd, named: 0, granted }
+    }
+
+    /// Has paths beneath granted folders lead to the host, by this way.
+    #[must_use]
+    pub fn with_way(mut self, way: Way) -> Self {
+        self.granted = Granted::new(way);
+        self
+    }
+
+    /// Empties it for the next invocation.
+    pub fn reset(&mut self) {
+        if !self.is_untouched() {
+            let granted = std::mem::take(&mut self.granted);
+            *self = Scratch::default();
+            self.granted = granted.into_way().map(Granted::new).unwrap_or_default();
+        }
     }
 
     /// How many bytes are in use.
@@ -71,13 +98,13 @@ impl Scratch {
     /// Whether nothing was ever put into it or opened.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
-        self.budget.used() == 0 && self.named == 0 && self.files.is_untouched()
+        self.budget.used() == 0 && self.named == 0 && self.files.is_untouched() && self.granted.is_untouched()
     }
 
     /// The working directory's path.
     #[must_use]
     pub fn cwd(&self) -> Vec<u8> {
-        self.tree.path(self.cwd)
+        self.granted.cwd().map_or_else(|| self.tree.path(self.cwd), <[u8]>::to_vec)
     }
 
     /// Changes the working directory.
@@ -85,8 +112,25 @@ impl Scratch {
     /// # Errors
     /// If `path` is not a directory.
     pub fn chdir(&mut self, path: &[u8]) -> Result<(), FsError> {
-        let node = self.find(path, true).map_err(FsError::of("chdir", path))?;
-        self.tree.entries(node).map_err(FsError::of("chdir", path))?;
+        self.try_chdir(path).map_err(FsError::of("chdir", path))
+    }
+
+    fn try_chdir(&mut self, path: &[u8]) -> Result<(), Reason> {
+        let here = match self.granted.route(path) {
+            Route::Here(here) => here,
+            Route::Host(host) => {
+                if self.granted.stat(FileCall::Stat { path: &host, follow: true })?.kind
+                    != NodeKind::Directory
+                {
+                    return Err(Reason::NotDir);
+                }
+                self.granted.set_cwd(Some(host));
+                return Ok(());
+            }
+        };
+        let node = self.find(&here, true)?;
+        self.tree.entries(node)?;
+        self.granted.set_cwd(None);
         self.tree.hold(node);
         self.tree.release(self.cwd, &mut self.budget);
         self.cwd = node;
@@ -97,18 +141,35 @@ impl Scratch {
     ///
     /// # Errors
     /// If there is nothing.
-    pub fn stat(&self, path: &[u8], follow: bool) -> Result<Stat, FsError> {
+    pub fn stat(&mut self, path: &[u8], follow: bool) -> Result<Stat, FsError> {
         let op = if follow { "stat" } else { "lstat" };
-        self.find(path, follow).map(|node| self.tree.stat(node)).map_err(FsError::of(op, path))
+        let found = match self.granted.route(path) {
+            Route::Here(here) => self.find(&here, follow).map(|node| self.tree.stat(node)),
+            Route::Host(host) => self.granted.stat(FileCall::Stat { path: &host, follow }),
+        };
+        found.map_err(FsError::of(op, path))
     }
 
     /// The path behind all links, as a path from the root.
     ///
     /// # Errors
     /// If there is nothing.
-    pub fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FsError> {
-        let place = self.place(path, true).map_err(FsError::of("lstat", path))?;
-        let node = place.node.ok_or(Reason::NotFound).map_err(FsError::of("lstat", path))?;
+    ///
+    /// A path of the host is given as it is, without `.` and `..`: what its links mean is the host's own.
+    pub fn real_path(&mut self, path: &[u8]) -> Result<Vec<u8>, FsError> {
+        self.try_real_path(path).map_err(FsError::of("lstat", path))
+    }
+
+    fn try_real_path(&mut self, path: &[u8]) -> Result<Vec<u8>, Reason> {
+        let here = match self.granted.route(path) {
+            Route::Here(here) => here,
+            Route::Host(host) => {
+                self.granted.stat(FileCall::Stat { path: &host, follow: true })?;
+                return Ok(host);
+            }
+        };
+        let place = self.place(&here, true)?;
+        let node = place.node.ok_or(Reason::NotFound)?;
         if self.tree.entries(node).is_ok() {
             return Ok(self.tree.path(node));
         }
@@ -124,19 +185,48 @@ impl Scratch {
     ///
     /// # Errors
     /// If there is none.
-    pub fn read_link(&self, path: &[u8]) -> Result<&[u8], FsError> {
-        let node = self.find(path, false).map_err(FsError::of("readlink", path))?;
-        self.tree.target(node).ok_or(Reason::Invalid).map_err(FsError::of("readlink", path))
+    pub fn read_link(&mut self, path: &[u8]) -> Result<&[u8], FsError> {
+        self.try_read_link(path).map_err(FsError::of("readlink", path))
+    }
+
+    fn try_read_link(&mut self, path: &[u8]) -> Result<&[u8], Reason> {
+        match self.granted.route(path) {
+            Route::Here(here) => {
+                let node = self.find(&here, false)?;
+                self.tree.target(node).ok_or(Reason::Invalid)
+            }
+            Route::Host(host) => {
+                let mut target = Vec::new();
+                self.granted.ask(FileCall::ReadLink { path: &host }, &mut |reply| {
+                    if let FileReply::Bytes(bytes) = reply {
+                        target = bytes.to_vec();
+                    }
+                })?;
+                self.granted.fetched = target;
+                Ok(&self.granted.fetched)
+            }
+        }
     }
 
     /// The names in a directory, sorted, without `.` and `..`.
     ///
     /// # Errors
     /// If it is not a directory.
-    pub fn list(&self, path: &[u8]) -> Result<impl Iterator<Item = &[u8]>, FsError> {
-        let node = self.find(path, true).map_err(FsError::of("open", path))?;
-        let entries = self.tree.entries(node).map_err(FsError::of("open", path))?;
-        Ok(entries.keys().map(Vec::as_slice))
+    pub fn list(&mut self, path: &[u8]) -> Result<impl Iterator<Item = &[u8]>, FsError> {
+        self.try_list(path).map(Vec::into_iter).map_err(FsError::of("open", path))
+    }
+
+    fn try_list(&mut self, path: &[u8]) -> Result<Vec<&[u8]>, Reason> {
+        match self.granted.route(path) {
+            Route::Here(here) => {
+                let node = self.find(&here, true)?;
+                Ok(self.tree.entries(node)?.keys().map(Vec::as_slice).collect())
+            }
+            Route::Host(host) => {
+                self.granted.list(&host, self.budget.left())?;
+                Ok(self.granted.names.iter().map(Vec::as_slice).collect())
+            }
+        }
     }
 
     /// Makes a directory.
@@ -144,11 +234,14 @@ impl Scratch {
     /// # Errors
     /// If something is there, the parent is missing, or a limit is reached.
     pub fn mkdir(&mut self, path: &[u8]) -> Result<(), FsError> {
-        let made = self.place(path, false).and_then(|place| match place.node {
-            Some(_) => Err(Reason::Exists),
-            None => self.tree.add_dir(place.parent, &place.name, &mut self.budget),
-        });
-        made.map(|_| ()).map_err(FsError::of("mkdir", path))
+        let made = match self.granted.route(path) {
+            Route::Host(host) => self.granted.act(FileCall::MakeFolder { path: &host }),
+            Route::Here(here) => self.place(&here, false).and_then(|place| match place.node {
+                Some(_) => Err(Reason::Exists),
+                None => self.tree.add_dir(place.parent, &place.name, &mut self.budget).map(|_| ()),
+            }),
+        };
+        made.map_err(FsError::of("mkdir", path))
     }
 
     /// Removes a file, a link or an empty directory.
@@ -156,17 +249,23 @@ impl Scratch {
     /// # Errors
     /// If there is nothing, or a directory that is not empty.
     pub fn remove(&mut self, path: &[u8]) -> Result<(), FsError> {
-        let removed = self.place(path, false).and_then(|place| {
-            let node = place.node.ok_or(Reason::NotFound)?;
-            if place.name.is_empty() {
-                return Err(Reason::Busy);
-            }
-            if self.tree.entries(node).is_ok_and(|entries| !entries.is_empty()) {
-                return Err(Reason::NotEmpty);
-            }
-            self.tree.unlink(place.parent, &place.name, &mut self.budget)
-        });
-        removed.map_err(FsError::of("remove", path))
+        self.try_remove(path).map_err(FsError::of("remove", path))
+    }
+
+    fn try_remove(&mut self, path: &[u8]) -> Result<(), Reason> {
+        let here = match self.granted.route(path) {
+            Route::Here(here) => here,
+            Route::Host(host) => return self.granted.act(FileCall::Remove { path: &host }),
+        };
+        let place = self.place(&here, false)?;
+        let node = place.node.ok_or(Reason::NotFound)?;
+        if place.name.is_empty() {
+            return Err(Reason::Busy);
+        }
+        if self.tree.entries(node).is_ok_and(|entries| !entries.is_empty()) {
+            return Err(Reason::NotEmpty);
+        }
+        self.tree.unlink(place.parent, &place.name, &mut self.budget)
     }
 
     /// Gives a thing another name; a file there is replaced.
@@ -178,9 +277,16 @@ impl Scratch {
     }
 
     fn try_rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), Reason> {
-        let old = self.place(from, false)?;
+        let (from, to) = match (self.granted.route(from), self.granted.route(to)) {
+            (Route::Here(from), Route::Here(to)) => (from, to),
+            (Route::Host(from), Route::Host(to)) => {
+                return self.granted.act(FileCall::Rename { from: &from, to: &to });
+            }
+            _ => return Err(Reason::CrossDevice),
+        };
+        let old = self.place(&from, false)?;
         let node = old.node.ok_or(Reason::NotFound)?;
-        let new = self.place(to, false)?;
+        let new = self.place(&to, false)?;
         if old.name.is_empty() {
             return Err(Reason::Busy);
         }
@@ -205,14 +311,17 @@ impl Scratch {
     /// Gives a file a second name.
     ///
     /// # Errors
-    /// If `old` is missing or a directory, or `new` exists.
+    /// If `old` is missing or a directory, or `new` exists; or one of them is of the host.
     pub fn link(&mut self, old: &[u8], new: &[u8]) -> Result<(), FsError> {
         self.try_link(old, new).map_err(FsError::of_two("link", old, new))
     }
 
     fn try_link(&mut self, old: &[u8], new: &[u8]) -> Result<(), Reason> {
-        let node = self.find(old, false)?;
-        let place = self.place(new, false)?;
+        let (Route::Here(old), Route::Here(new)) = (self.granted.route(old), self.granted.route(new)) else {
+            return Err(Reason::NotPermitted);
+        };
+        let node = self.find(&old, false)?;
+        let place = self.place(&new, false)?;
         if place.node.is_some() {
             return Err(Reason::Exists);
         }
@@ -225,14 +334,17 @@ impl Scratch {
     /// Makes a symbolic link to `target`, which need not exist.
     ///
     /// # Errors
-    /// If `path` exists or its parent does not.
+    /// If `path` exists or its parent does not, or it is of the host.
     pub fn symlink(&mut self, target: &[u8], path: &[u8]) -> Result<(), FsError> {
-        let made = self.place(path, false).and_then(|place| match place.node {
-            Some(_) => Err(Reason::Exists),
-            None if target.is_empty() => Err(Reason::NotFound),
-            None if target.len() > tree::MAX_PATH => Err(Reason::NameTooLong),
-            None => self.tree.add_link(place.parent, &place.name, target, &mut self.budget),
-        });
+        let made = match self.granted.route(path) {
+            Route::Host(_) => Err(Reason::NotPermitted),
+            Route::Here(here) => self.place(&here, false).and_then(|place| match place.node {
+                Some(_) => Err(Reason::Exists),
+                None if target.is_empty() => Err(Reason::NotFound),
+                None if target.len() > tree::MAX_PATH => Err(Reason::NameTooLong),
+                None => self.tree.add_link(place.parent, &place.name, target, &mut self.budget),
+            }),
+        };
         made.map(|_| ()).map_err(FsError::of_two("symlink", target, path))
     }
 
@@ -241,18 +353,51 @@ impl Scratch {
     /// # Errors
     /// If there is nothing.
     pub fn touch(&mut self, path: &[u8], accessed: f64, modified: f64) -> Result<(), FsError> {
-        let node = self.find(path, true).map_err(FsError::of("chtimes", path))?;
-        self.tree.set_times(node, accessed, modified);
-        Ok(())
+        let touched = match self.granted.route(path) {
+            Route::Host(host) => self.granted.act(FileCall::Touch { path: &host, accessed, modified }),
+            Route::Here(here) => {
+                self.find(&here, true).map(|node| self.tree.set_times(node, accessed, modified))
+            }
+        };
+        touched.map_err(FsError::of("chtimes", path))
     }
 
     /// The content of a file.
     ///
     /// # Errors
     /// If it is missing or a directory.
-    pub fn read_file(&self, path: &[u8]) -> Result<&[u8], FsError> {
-        let node = self.find(path, true).map_err(FsError::of("open", path))?;
-        self.tree.content(node).map_err(FsError::of("read", path))
+    pub fn read_file(&mut self, path: &[u8]) -> Result<&[u8], FsError> {
+        match self.granted.route(path) {
+            Route::Here(here) => {
+                let node = self.find(&here, true).map_err(FsError::of("open", path))?;
+                self.tree.content(node).map_err(FsError::of("read", path))
+            }
+            Route::Host(host) => {
+                let stat = self.granted.stat(FileCall::Stat { path: &host, follow: true });
+                if stat.map_err(FsError::of("open", path))?.kind == NodeKind::Directory {
+                    return Err(FsError::of("read", path)(Reason::IsDir));
+                }
+                self.fetch(&host).map_err(FsError::of("open", path))?;
+                Ok(&self.granted.fetched)
+            }
+        }
+    }
+
+    /// Reads a file of the host whole.
+    fn fetch(&mut self, host: &[u8]) -> Result<(), Reason> {
+        let mut content = std::mem::take(&mut self.granted.fetched);
+        content.clear();
+        loop {
+            if content.len() > self.budget.left() {
+                return Err(Reason::Memory);
+            }
+            let length = content.len().max(PIECE);
+            if self.granted.read(host, content.len(), length, &mut content)? == 0 {
+                break;
+            }
+        }
+        self.granted.fetched = content;
+        Ok(())
     }
 
     /// Creates or replaces a file.
@@ -276,7 +421,21 @@ impl Scratch {
     }
 
     fn try_open(&mut self, path: &[u8], mode: Mode) -> Result<u32, Reason> {
-        let place = self.place(path, true)?;
+        match self.granted.route(path) {
+            Route::Here(here) => self.open_here(&here, path, mode),
+            Route::Host(host) => self.open_host(host, path, mode),
+        }
+    }
+
+    fn open_host(&mut self, host: Vec<u8>, path: &[u8], mode: Mode) -> Result<u32, Reason> {
+        let Mode { write, create, truncate, .. } = mode;
+        let stat = self.granted.stat(FileCall::Open { path: &host, write, create, truncate })?;
+        let target = Target::Host(Window::new(host, stat.size));
+        self.files.add(OpenFile::new(target, mode, path), &mut self.budget)
+    }
+
+    fn open_here(&mut self, here: &[u8], path: &[u8], mode: Mode) -> Result<u32, Reason> {
+        let place = self.place(here, true)?;
         let node = match place.node {
             Some(node) if self.tree.entries(node).is_ok() && mode.write => return Err(Reason::IsDir),
             Some(node) => node,
@@ -284,7 +443,7 @@ impl Scratch {
             None if mode.create => self.tree.add_file(place.parent, &place.name, &mut self.budget)?,
             None => return Err(Reason::NotFound),
         };
-        let file = self.files.add(OpenFile::new(node, mode, path), &mut self.budget)?;
+        let file = self.files.add(OpenFile::new(Target::Node(node), mode, path), &mut self.budget)?;
         self.tree.hold(node);
         if mode.truncate {
             self.tree.truncate(node, &mut self.budget);
@@ -297,9 +456,24 @@ impl Scratch {
     /// # Errors
     /// If a limit is reached.
     pub fn open_unnamed(&mut self) -> Result<u32, FsError> {
+        self.open_filled(b"", Mode::READ_WRITE_NEW)
+    }
+
+    /// Opens a new file without a name that holds this, at its start.
+    ///
+    /// # Errors
+    /// If a limit is reached.
+    pub fn open_filled(&mut self, content: &[u8], mode: Mode) -> Result<u32, FsError> {
         let path = self.unused_name();
-        let file = self.open(&path, Mode::READ_WRITE_NEW)?;
-        self.remove(&path)?;
+        let file = self.open_here(&path, &path, Mode::READ_WRITE_NEW).map_err(FsError::of("open", &path))?;
+        self.write(file, content)?;
+        self.seek(file, Whence::Start, 0)?;
+        if let Some(open) = self.files.get_mut(file) {
+            open.mode = mode;
+        }
+        let place = self.place(&path, false).map_err(FsError::of("remove", &path))?;
+        let unlinked = self.tree.unlink(place.parent, &place.name, &mut self.budget);
+        unlinked.map_err(FsError::of("remove", &path))?;
         Ok(file)
     }
 
@@ -308,7 +482,7 @@ impl Scratch {
         loop {
             self.named = self.named.wrapping_add(1);
             let path = format!("{TMP}/lua_{:06}", self.named).into_bytes();
-            if self.stat(&path, false).is_err() {
+            if self.find(&path, false).is_err() {
                 return path;
             }
         }
@@ -324,10 +498,25 @@ impl Scratch {
     ///
     /// # Errors
     /// If it is a directory, or not open.
-    pub fn rest(&self, file: u32) -> Result<&[u8], FsError> {
-        let Some(open) = self.files.get(file) else { return Err(FsError::closed()) };
-        let content = self.tree.content(open.node).map_err(FsError::of("read", &open.path))?;
-        Ok(content.get(open.position..).unwrap_or_default())
+    pub fn rest(&mut self, file: u32) -> Result<&[u8], FsError> {
+        self.ahead(file, usize::MAX)
+    }
+
+    /// The same, or its beginning: less than `least` bytes are all there are. What is large and far away
+    /// is not read whole for a line of it.
+    ///
+    /// # Errors
+    /// As for [`Scratch::rest`].
+    pub fn ahead(&mut self, file: u32, least: usize) -> Result<&[u8], FsError> {
+        let Some(open) = self.files.get_mut(file) else { return Err(FsError::closed()) };
+        let found = match &mut open.target {
+            Target::Node(node) => {
+                self.tree.content(*node).map(|content| content.get(open.position..).unwrap_or_default())
+            }
+            Target::Host(window) => look_ahead(&self.granted, window, open.position, least, &mut self.budget)
+                .map(|()| &*window.bytes),
+        };
+        found.map_err(FsError::of("read", &open.path))
     }
 
     /// Moves an open file's position forward.
@@ -346,12 +535,26 @@ impl Scratch {
         if !open.mode.write {
             return Err(FsError::of("write", &open.path)(Reason::BadFile));
         }
-        if open.mode.append {
-            open.position = self.tree.size(open.node);
-        }
-        let written = self.tree.write(open.node, open.position, bytes, &mut self.budget);
+        let written = match &mut open.target {
+            Target::Node(node) => {
+                if open.mode.append {
+                    open.position = self.tree.size(*node);
+                }
+                self.tree.write(*node, open.position, bytes, &mut self.budget)
+            }
+            Target::Host(window) => {
+                window.forget(&mut self.budget);
+                if open.mode.append {
+                    open.position = window.end;
+                }
+                let offset = (!open.mode.append).then_some(open.position);
+                self.granted.write(&window.path, offset, bytes).map(|()| {
+                    window.end = window.end.max(open.position.saturating_add(bytes.len()));
+                })
+            }
+        };
         written.map_err(FsError::of("write", &open.path))?;
-        open.position += bytes.len();
+        open.position = open.position.saturating_add(bytes.len());
         Ok(())
     }
 
@@ -364,7 +567,13 @@ impl Scratch {
         let from = match whence {
             Whence::Start => 0,
             Whence::Current => open.position,
-            Whence::End => self.tree.size(open.node),
+            Whence::End => match &open.target {
+                Target::Node(node) => self.tree.size(*node),
+                Target::Host(window) => {
+                    let stat = self.granted.stat(FileCall::Stat { path: &window.path, follow: true });
+                    stat.map_err(FsError::of("seek", &open.path))?.size
+                }
+            },
         };
         let to = i64::try_from(from).ok().and_then(|from| from.checked_add(offset));
         let to = to.and_then(|to| usize::try_from(to).ok()).ok_or(Reason::Invalid);
@@ -378,7 +587,10 @@ impl Scratch {
     /// If it is not open.
     pub fn close(&mut self, file: u32) -> Result<(), FsError> {
         let open = self.files.remove(file, &mut self.budget).ok_or_else(FsError::closed)?;
-        self.tree.release(open.node, &mut self.budget);
+        match open.target {
+            Target::Node(node) => self.tree.release(node, &mut self.budget),
+            Target::Host(mut window) => window.forget(&mut self.budget),
+        }
         Ok(())
     }
 
@@ -389,6 +601,31 @@ impl Scratch {
     fn find(&self, path: &[u8], follow: bool) -> Result<u32, Reason> {
         self.place(path, follow)?.node.ok_or(Reason::NotFound)
     }
+}
+
+/// Has a window begin at a position and hold `least` bytes, or all that there are.
+fn look_ahead(
+    granted: &Granted,
+    window: &mut Window,
+    position: usize,
+    least: usize,
+    budget: &mut Budget,
+) -> Result<(), Reason> {
+    window.move_to(position, budget);
+    while window.bytes.len() < least {
+        let had = window.bytes.len();
+        let wanted = (least - had).min(had.max(PIECE));
+        let offset = position.checked_add(had).ok_or(Reason::Invalid)?;
+        let size = granted.read(&window.path, offset, wanted.max(PIECE), &mut window.bytes)?;
+        if let Err(full) = budget.charge(size) {
+            window.bytes.truncate(had);
+            return Err(full);
+        }
+        if size == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The time as files carry it: seconds since 1970.

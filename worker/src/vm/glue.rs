@@ -20,6 +20,7 @@ use msgscript_proto::message::Invoke;
 
 use super::arena;
 use super::places::Places;
+use super::plugins::Opener;
 use crate::lua::value::{Arg, HostFn, Ret};
 use crate::lua::{Ctx, modules};
 
@@ -50,6 +51,8 @@ pub enum Stop {
     Memory,
     /// `os.exit`.
     Exit,
+    /// A plugin that only another worker has; its name is in [`Host::text`].
+    Plugin,
 }
 
 /// What kind of answer the function on top of the stack is.
@@ -88,6 +91,8 @@ pub struct Host {
     pub source: Vec<u8>,
     /// Error text and traceback.
     pub text: Vec<u8>,
+    /// The operator's C modules, by name.
+    pub plugins: Vec<(String, Opener)>,
     soft: usize,
     functions: Vec<(&'static str, HostFn)>,
     args: Vec<Arg<'static>>,
@@ -108,6 +113,7 @@ impl Host {
             places: Places::default(),
             source: Vec::new(),
             text: Vec::new(),
+            plugins: Vec::new(),
             soft: usize::MAX,
             functions: all_functions(),
             args: Vec::with_capacity(16),

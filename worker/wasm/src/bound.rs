@@ -38,7 +38,12 @@ pub enum Unbound {
 /// # Errors
 /// Why it cannot be.
 pub fn bind(engine: &Engine, artifact: &[u8]) -> Result<Bound, Unbound> {
-    let damaged = |error: wasmtime::Error| Unbound::Artifact(format!("{error:#}"));
+    let damaged = |error: wasmtime::Error| match format!("{error:#}") {
+        // Sound, but it wants more of something than an instance may have (`engine.rs`). The engine has no
+        // type for this, and says it here only.
+        text if text.contains("does not fit in pooling allocator") => Unbound::Module(text),
+        text => Unbound::Artifact(text),
+    };
     let refused = |error: wasmtime::Error| Unbound::Module(format!("{error:#}"));
     match Engine::detect_precompiled(artifact) {
         Some(Precompiled::Module) => {

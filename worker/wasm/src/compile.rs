@@ -23,7 +23,7 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
         Ok(engine) => engine,
         Err(error) => return no_engine(&error),
     };
-    if let Err(status) = jail::enter(link, setup, setup.memory.saturating_add(OWN_MEMORY)) {
+    if let Err(status) = jail::enter(link, setup, setup.memory.saturating_add(OWN_MEMORY), None) {
         return status;
     }
     let mut out = Link::new();

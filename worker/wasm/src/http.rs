@@ -87,10 +87,7 @@ async fn handle(
 type Parts = (u16, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>);
 
 /// Reads the response whole, as far as the limit; the inner error is the component's.
-async fn response(
-    answer: oneshot::Receiver<Answer>,
-    limit: u64,
-) -> Result<Result<Parts, String>, TooMuch> {
+async fn response(answer: oneshot::Receiver<Answer>, limit: u64) -> Result<Result<Parts, String>, TooMuch> {
     let response = match answer.await {
         Ok(Ok(response)) => response,
         Ok(Err(code)) => return Ok(Err(format!("the component answered with an error: {code}"))),

@@ -1,15 +1,18 @@
 //! Reads a folder: which files there are, and the text of those that changed.
 //!
 //! Takes paths and what is known of the files, gives plain data; runs on a thread of its own, as file
-//! systems may block. It never follows a link out of the folder, reads regular files only, and no more
-//! than [`MAX_FILE`] of each.
+//! systems may block. It follows no link out of the folder but into the Nix store ([`Links`]), reads regular
+//! files only, and no more than [`MAX_FILE`] of each.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use super::Links;
 
 /// The largest file that is read, in bytes.
 pub(super) const MAX_FILE: u64 = 4 << 20;
@@ -73,6 +76,9 @@ pub(super) struct Folder {
     pub(super) unread: Vec<(String, String)>,
     /// Entries that are left out, and why.
     pub(super) left_out: Vec<(String, String)>,
+    /// Links out of the folder, each with device and inode of what it leads to: that may come to be
+    /// something else without a change in the folder.
+    pub(super) links: Vec<(PathBuf, (u64, u64))>,
 }
 
 /// What is known of the files of a folder; those without a stamp could not be read.
@@ -82,89 +88,162 @@ pub(super) type Known = BTreeMap<String, Option<Stamp>>;
 ///
 /// Names that begin with a dot are left out, and so are the folder `skip` and, if `skip_libs`, folders
 /// named `libs`.
-pub(super) fn scan(root: &Path, skip: Option<&Path>, skip_libs: bool, known: &Known) -> Folder {
+pub(super) fn scan(
+    root: &Path,
+    skip: Option<&Path>,
+    skip_libs: bool,
+    links: &Links,
+    known: &Known,
+) -> Folder {
     let mut scan = Scan {
         root: root.to_owned(),
-        skip: skip.map(Path::to_owned),
+        skip: skip.and_then(|skip| skip.canonicalize().ok()),
         skip_libs,
+        links,
         known,
         folder: Folder::default(),
     };
     match root.canonicalize() {
+        Ok(root) if !links.allow(&root) => {
+            let why = "the folder is a link that leads out of its tenant's".to_owned();
+            scan.folder.unread.push((String::new(), why));
+        }
         Ok(root) => {
-            scan.root = root;
-            scan.skip = skip.and_then(|skip| skip.canonicalize().ok());
-            scan.folder("", &scan.root.clone(), 0);
+            scan.root.clone_from(&root);
+            scan.folder(&At { below: "", path: &root, depth: 0, linked: false, bound: None });
         }
         Err(error) => scan.folder.unread.push((String::new(), error.to_string())),
     }
     scan.folder
 }
 
+impl Links {
+    /// Whether the folder may be where it is.
+    fn allow(&self, root: &Path) -> bool {
+        let is_parent = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| root.starts_with(folder));
+        self.within.as_ref().is_none_or(is_parent)
+    }
+}
+
 struct Scan<'a> {
     root: PathBuf,
     skip: Option<PathBuf>,
     skip_libs: bool,
+    links: &'a Links,
     known: &'a Known,
     folder: Folder,
 }
 
+/// A folder on the way down.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// Its path below the root, as `path/`; empty for the root.
+    below: &'a str,
+    /// Its real path.
+    path: &'a Path,
+    depth: usize,
+    /// Whether a link led here, or above.
+    linked: bool,
+    /// The real path of the confined folder that it is or is in.
+    bound: Option<&'a Path>,
+}
+
 impl Scan<'_> {
-    fn folder(&mut self, below: &str, path: &Path, depth: usize) {
-        if depth > MAX_DEPTH {
-            self.folder.left_out.push((below.to_owned(), format!("more than {MAX_DEPTH} folders deep")));
-            return;
+    fn folder(&mut self, at: &At) {
+        if at.depth > MAX_DEPTH {
+            let why = format!("more than {MAX_DEPTH} folders deep");
+            return self.folder.left_out.push((at.below.to_owned(), why));
         }
-        match sorted(path) {
-            Ok(entries) => entries.iter().for_each(|entry| self.entry(below, entry, depth)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => {}
-            Err(error) => self.folder.unread.push((below.to_owned(), error.to_string())),
+        let confined = self.links.confined.iter().any(|folder| Path::new(at.below) == folder);
+        let at = At { bound: at.bound.or(confined.then_some(at.path)), ..*at };
+        match sorted(at.path) {
+            Ok(entries) => entries.iter().for_each(|entry| self.entry(&at, entry)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && at.depth > 0 => {}
+            Err(error) => self.folder.unread.push((at.below.to_owned(), error.to_string())),
         }
     }
 
-    fn entry(&mut self, below: &str, entry: &fs::DirEntry, depth: usize) {
+    fn entry(&mut self, at: &At, entry: &fs::DirEntry) {
         let name = entry.file_name();
         let Ok(kind) = entry.file_type() else { return };
         if name.as_encoded_bytes().starts_with(b".") {
             return;
         }
         let is_script = Path::new(&name).extension().is_some_and(|extension| extension == "lua");
-        if !kind.is_dir() && !is_script {
+        if !kind.is_dir() && !kind.is_symlink() && !is_script {
             return;
         }
+        let below = at.below;
         let Some(name) = name.to_str().filter(|name| !name.contains(char::is_control)) else {
             let shown = format!("{below}{}", name.to_string_lossy().escape_debug());
             return self.folder.left_out.push((shown, "the file name is not plain UTF-8".to_owned()));
         };
         let (shown, path) = (format!("{below}{name}"), entry.path());
         if kind.is_dir() {
-            let skipped = (self.skip_libs && name == "libs") || self.skip.as_ref() == Some(&path);
-            if !skipped {
-                self.folder(&format!("{shown}/"), &path, depth + 1);
-            }
+            self.enter(at, name, &path, at.linked);
+        } else if kind.is_symlink() && !is_script {
+            self.folder_link(at, name, &path);
         } else if self.folder.files.len() >= MAX_FILES {
             let why = format!("the folder holds more than {MAX_FILES} files");
             if self.folder.left_out.last().is_none_or(|(_, last)| *last != why) {
                 self.folder.left_out.push((shown, why));
             }
+        } else if kind.is_symlink() {
+            match self.target(at, &path) {
+                Ok(target) => self.file(shown, &target),
+                Err(why) => self.folder.left_out.push((shown, why)),
+            }
         } else {
-            self.file(shown, path, kind.is_symlink());
+            self.file(shown, &path);
         }
     }
 
-    fn file(&mut self, shown: String, mut path: PathBuf, link: bool) {
-        if link {
-            match path.canonicalize() {
-                Ok(target) if target.starts_with(&self.root) => path = target,
-                Ok(_) => {
-                    let why = "the link leads out of the folder".to_owned();
-                    return self.folder.left_out.push((shown, why));
-                }
-                Err(error) => return self.folder.left_out.push((shown, error.to_string())),
-            }
+    /// Goes into a folder of this name and real path, unless it is one of libraries.
+    fn enter(&mut self, at: &At, name: &str, path: &Path, linked: bool) {
+        let skipped = (self.skip_libs && name == "libs") || self.skip.as_deref() == Some(path);
+        if !skipped {
+            let below = format!("{}{name}/", at.below);
+            self.folder(&At { below: &below, path, depth: at.depth + 1, linked, ..*at });
         }
+    }
+
+    /// A link to a folder: followed into the store only, and but once on the way down, so that no ring of
+    /// links is walked.
+    fn folder_link(&mut self, at: &At, name: &str, path: &Path) {
+        let is_stored = |target: &Path| target.starts_with(&self.links.store) && target.is_dir();
+        if !path.canonicalize().is_ok_and(|target| is_stored(&target)) {
+            return;
+        }
+        if at.linked || at.bound.is_some() {
+            let why = "a link to a folder is not followed here".to_owned();
+            return self.folder.left_out.push((format!("{}{name}", at.below), why));
+        }
+        if let Ok(target) = self.target(at, path) {
+            self.enter(at, name, &target, true);
+        }
+    }
+
+    /// The real path of what a link leads to, if it may lead there.
+    fn target(&mut self, at: &At, link: &Path) -> Result<PathBuf, String> {
+        let target = link.canonicalize().map_err(|error| error.to_string())?;
+        if target.starts_with(at.bound.unwrap_or(&self.root)) {
+            return Ok(target);
+        }
+        if at.bound.is_some() || !target.starts_with(&self.links.store) {
+            return Err("the link leads out of the folder".to_owned());
+        }
+        // What a link names in the store itself never changes.
+        let is_direct = link.read_link().is_ok_and(|next| next.starts_with(&self.links.store));
+        if let (false, Ok(meta)) = (is_direct, target.metadata()) {
+            self.folder.links.push((link.to_owned(), (meta.dev(), meta.ino())));
+        }
+        Ok(target)
+    }
+
+    /// A file, by its real path.
+    fn file(&mut self, shown: String, path: &Path) {
         let known = self.known.get(&shown).copied().flatten();
-        match fs::metadata(&path).map(|meta| Stamp::of(&meta, SystemTime::now())) {
+        match fs::metadata(path).map(|meta| Stamp::of(&meta, SystemTime::now())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let text = Some(Err(error.to_string()));
@@ -174,7 +253,7 @@ impl Scan<'_> {
                 self.folder.files.insert(shown, Found { stamp: Some(stamp), text: None });
             }
             Ok(_) => {
-                let found = match read(&path) {
+                let found = match read_at(path) {
                     Ok((text, stamp)) => Found { stamp: Some(stamp), text: Some(Ok(text)) },
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return,
                     Err(error) => Found { stamp: None, text: Some(Err(error.to_string())) },
@@ -196,14 +275,31 @@ fn sorted(path: &Path) -> io::Result<Vec<fs::DirEntry>> {
 /// # Errors
 /// When it is no regular file, larger than [`MAX_FILE`], or cannot be read.
 pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
-    // A pipe without a writer must not hold us up: it is no regular file, and refused below.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    read_open(&open(path)?)
+}
+
+/// As [`read`], but the file must be the one of this real path: none on the way to it may have become a link
+/// since it was looked at.
+fn read_at(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
+    let file = open(path)?;
+    if fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))? != path {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the file was moved while it was read"));
+    }
+    read_open(&file)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // A pipe without a writer must not hold us up: it is no regular file, and refused later.
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+fn read_open(file: &File) -> io::Result<(Vec<u8>, Stamp)> {
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(io::Error::other("this is no regular file"));
     }
     let stamp = Stamp::of(&meta, SystemTime::now());
-    Ok((read_bounded(&file, meta.len())?, stamp))
+    Ok((read_bounded(file, meta.len())?, stamp))
 }
 
 fn read_bounded(file: &File, size: u64) -> io::Result<Vec<u8>> {
@@ -222,6 +318,15 @@ mod tests {
 
     fn names(folder: &Folder) -> Vec<&str> {
         folder.files.keys().map(String::as_str).collect()
+    }
+
+    fn links(store: &Path, confined: &[&str]) -> Links {
+        let confined = confined.iter().map(PathBuf::from).collect();
+        Links { store: store.to_owned(), confined, within: None }
+    }
+
+    fn look(root: &Path, skip: Option<&Path>, skip_libs: bool) -> Folder {
+        scan(root, skip, skip_libs, &links("/nix/store".as_ref(), &[]), &Known::new())
     }
 
     #[test]
@@ -246,9 +351,9 @@ mod tests {
             fs::write(root.path().join(file), "x").unwrap();
         }
         let shared = root.path().join("shared");
-        let folder = scan(root.path(), Some(&shared), true, &Known::new());
+        let folder = look(root.path(), Some(&shared), true);
         assert_eq!(names(&folder), ["a.lua", "b.lua", "hooks/deep/c.lua"]);
-        let libraries = scan(&root.path().join("libs"), None, false, &Known::new());
+        let libraries = look(&root.path().join("libs"), None, false);
         assert_eq!(names(&libraries), ["net/http.lua"]);
     }
 
@@ -263,11 +368,76 @@ mod tests {
         symlink(outside.path(), root.path().join("folder")).unwrap();
         symlink(".", root.path().join("loop")).unwrap();
         symlink("me.lua", root.path().join("me.lua")).unwrap();
-        let folder = scan(root.path(), None, true, &Known::new());
+        let folder = look(root.path(), None, true);
         assert_eq!(names(&folder), ["in.lua"]);
         assert_eq!(folder.files["in.lua"].text, Some(Ok(b"inside".to_vec())));
-        let left_out: Vec<_> = folder.left_out.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(left_out, ["me.lua", "out.lua"]);
+        assert_eq!(left_out(&folder), ["me.lua", "out.lua"]);
+    }
+
+    fn left_out(folder: &Folder) -> Vec<&str> {
+        folder.left_out.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn links_into_the_store_are_followed() {
+        let (root, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let links = links(&store.path().canonicalize().unwrap(), &["acme"]);
+        fs::create_dir_all(store.path().join("1-folder/deep")).unwrap();
+        fs::create_dir(root.path().join("acme")).unwrap();
+        fs::write(store.path().join("0-file"), "x").unwrap();
+        fs::write(store.path().join("1-folder/deep/b.lua"), "y").unwrap();
+        symlink(store.path(), store.path().join("1-folder/deep/ring")).unwrap();
+        symlink("../../0-file", store.path().join("1-folder/deep/c.lua")).unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let by_way = outside.path().join("static");
+        symlink(store.path(), &by_way).unwrap();
+        for at in ["", "acme/"] {
+            symlink(store.path().join("0-file"), root.path().join(format!("{at}a.lua"))).unwrap();
+            symlink(by_way.join("0-file"), root.path().join(format!("{at}way.lua"))).unwrap();
+            symlink(store.path().join("1-folder"), root.path().join(format!("{at}folder"))).unwrap();
+        }
+        let folder = scan(root.path(), None, true, &links, &Known::new());
+        assert_eq!(names(&folder), ["a.lua", "folder/deep/b.lua", "folder/deep/c.lua", "way.lua"]);
+        assert_eq!(left_out(&folder), ["acme/a.lua", "acme/folder", "acme/way.lua", "folder/deep/ring"]);
+        let watched: Vec<_> = folder.links.iter().map(|(link, _)| link.file_name().unwrap()).collect();
+        assert_eq!(watched, ["c.lua", "way.lua"]);
+    }
+
+    #[test]
+    fn links_of_a_tenant_stay_in_its_folder() {
+        let root = tempfile::tempdir().unwrap();
+        for file in ["own.lua", "acme/in.lua", "other/secret.lua"] {
+            fs::create_dir_all(root.path().join(file).parent().unwrap()).unwrap();
+            fs::write(root.path().join(file), "x").unwrap();
+        }
+        symlink("in.lua", root.path().join("acme/same.lua")).unwrap();
+        symlink("../other/secret.lua", root.path().join("acme/other.lua")).unwrap();
+        symlink("../own.lua", root.path().join("acme/own.lua")).unwrap();
+        symlink("acme/in.lua", root.path().join("operator.lua")).unwrap();
+        let links = links(root.path(), &["acme"]);
+        let folder = scan(root.path(), None, true, &links, &Known::new());
+        let expected = ["acme/in.lua", "acme/same.lua", "operator.lua", "other/secret.lua", "own.lua"];
+        assert_eq!(names(&folder), expected);
+        assert_eq!(left_out(&folder), ["acme/other.lua", "acme/own.lua"]);
+
+        symlink("../other", root.path().join("acme/libs")).unwrap();
+        let within = links.within(&root.path().join("acme"));
+        let folder = scan(&root.path().join("acme/libs"), None, false, &within, &Known::new());
+        assert!(folder.files.is_empty() && folder.unread.len() == 1, "{folder:?}");
+        let folder = scan(&root.path().join("acme"), None, false, &within, &Known::new());
+        assert_eq!(names(&folder), ["in.lua", "same.lua"]);
+    }
+
+    #[test]
+    fn a_file_must_be_where_it_was_found() {
+        let root = tempfile::tempdir().unwrap();
+        let real = root.path().canonicalize().unwrap();
+        fs::create_dir(real.join("folder")).unwrap();
+        fs::write(real.join("folder/a.lua"), "x").unwrap();
+        assert!(read_at(&real.join("folder/a.lua")).is_ok());
+        symlink("folder", real.join("swapped")).unwrap();
+        let error = read_at(&real.join("swapped/a.lua")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
@@ -277,11 +447,11 @@ mod tests {
         large.set_len(MAX_FILE + 1).unwrap();
         nix::unistd::mkfifo(&root.path().join("pipe.lua"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         fs::create_dir(root.path().join("folder.lua")).unwrap();
-        let folder = scan(root.path(), None, true, &Known::new());
+        let folder = look(root.path(), None, true);
         let texts: Vec<_> =
             folder.files.values().map(|found| found.text.clone().unwrap().unwrap_err()).collect();
         assert_eq!(texts, ["the file is larger than 4 MiB", "this is no regular file"]);
-        let missing = scan(&root.path().join("none"), None, true, &Known::new());
+        let missing = look(&root.path().join("none"), None, true);
         assert_eq!(missing.unread.len(), 1);
     }
 
@@ -290,15 +460,33 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("a.lua"), "x").unwrap();
         let stamp = |folder: &Folder| folder.files["a.lua"].stamp.unwrap();
-        let first = stamp(&scan(root.path(), None, true, &Known::new()));
+        let first = stamp(&look(root.path(), None, true));
         assert!(!first.settled, "just written");
-        let again = scan(root.path(), None, true, &[("a.lua".to_owned(), Some(first))].into());
+        let again = scan(
+            root.path(),
+            None,
+            true,
+            &links("/nix/store".as_ref(), &[]),
+            &[("a.lua".to_owned(), Some(first))].into(),
+        );
         assert!(again.files["a.lua"].text.is_some());
         let settled = Stamp { settled: true, ..first };
-        let again = scan(root.path(), None, true, &[("a.lua".to_owned(), Some(settled))].into());
+        let again = scan(
+            root.path(),
+            None,
+            true,
+            &links("/nix/store".as_ref(), &[]),
+            &[("a.lua".to_owned(), Some(settled))].into(),
+        );
         assert!(again.files["a.lua"].text.is_none());
         fs::write(root.path().join("a.lua"), "xy").unwrap();
-        let again = scan(root.path(), None, true, &[("a.lua".to_owned(), Some(settled))].into());
+        let again = scan(
+            root.path(),
+            None,
+            true,
+            &links("/nix/store".as_ref(), &[]),
+            &[("a.lua".to_owned(), Some(settled))].into(),
+        );
         assert_eq!(again.files["a.lua"].text, Some(Ok(b"xy".to_vec())));
     }
 }

@@ -283,6 +283,31 @@ fn a_folder_that_is_replaced_is_followed() {
 }
 
 #[test]
+fn a_link_by_way_of_another_is_followed() {
+    local(async || {
+        let top = tempfile::tempdir().unwrap();
+        write(top.path(), "store/1/a.lua", &text("a", "one"));
+        write(top.path(), "store/2/a.lua", &text("a", "two"));
+        let (scripts, way) = (top.path().join("scripts"), top.path().join("static"));
+        fs::create_dir(&scripts).unwrap();
+        symlink("store/1", &way).unwrap();
+        symlink("../static/a.lua", scripts.join("a.lua")).unwrap();
+        let catalog = Catalog::default();
+        let mut folders = Folders::new(&scripts, None);
+        folders.store = top.path().join("store").canonicalize().unwrap();
+        let tenancy = watch::Sender::new(Rc::new(Tenancy::default()));
+        let (changes, compiler) = (tenancy.subscribe(), compiler(&Checked::default()));
+        let store = FileStore::open(folders, catalog.clone(), changes, compiler).await.unwrap();
+        let task = tokio::task::spawn_local(store.follow());
+        let it = Fixture { root: top, tenancy, catalog, checked: Checked::default(), task };
+        assert!(text_of(&it.script("a").unwrap()).contains("one"));
+        symlink("store/2", it.root.path().join("next")).unwrap();
+        fs::rename(it.root.path().join("next"), &way).unwrap();
+        it.within_a_second("where it leads", |it| text_of(&it.script("a").unwrap()).contains("two")).await;
+    });
+}
+
+#[test]
 fn unreadable_files_keep_their_last_good_version() {
     local(async || {
         let it = Fixture::new(&[("a.lua", &text("a", ""))]).await;

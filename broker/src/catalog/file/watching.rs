@@ -28,6 +28,8 @@ type Identity = Vec<Option<(u64, u64)>>;
 pub(super) struct Watch {
     folders: Vec<PathBuf>,
     identity: Identity,
+    /// Links out of the folders, with device and inode of what they led to.
+    links: Vec<(PathBuf, (u64, u64))>,
     /// None if the folders cannot be watched.
     watcher: Option<RecommendedWatcher>,
     signals: mpsc::Receiver<()>,
@@ -44,7 +46,12 @@ impl Watch {
                 None
             }
         };
-        Watch { identity: identity(&folders), folders, watcher, signals }
+        Watch { identity: identity(&folders), folders, links: Vec::new(), watcher, signals }
+    }
+
+    /// Looks at these links from now on, in place of others: where they led when the folders were read.
+    pub(super) fn look_at(&mut self, links: Vec<(PathBuf, (u64, u64))>) {
+        self.links = links;
     }
 
     /// Returns when something may have changed since it last returned, or since the start.
@@ -60,6 +67,7 @@ impl Watch {
                 // The watcher's thread ended.
                 Ok(None) => return self.renew(),
                 Err(_) if identity(&self.folders) != self.identity => return self.renew(),
+                Err(_) if self.links.iter().any(|(link, known)| inode(link) != Some(*known)) => return,
                 Err(_) => {}
             }
         }
@@ -106,8 +114,12 @@ fn is_access(kind: EventKind) -> bool {
 }
 
 fn identity(folders: &[PathBuf]) -> Identity {
-    let of = |folder: &Path| folder.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
-    folders.iter().map(|folder| of(folder)).collect()
+    folders.iter().map(|folder| inode(folder)).collect()
+}
+
+/// Device and inode of what a path leads to.
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use msgscript_proto::sandbox::{Layer, Probe};
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 use super::Arg::{N, Own, P};
 use super::{EVERYONE, Expect, LOOPBACK, ZEROS, call, case, n};
@@ -32,11 +33,20 @@ fn fails(name: &str, errors: &'static [Errno], steps: Vec<Probe>) -> Case {
 fn new_path() -> PathBuf {
     static TABLES: AtomicU32 = AtomicU32::new(0);
     let table = TABLES.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(format!("/tmp/msgscript-escape-{}-{table}", std::process::id()))
+    folder().join(format!("msgscript-escape-{}-{table}", std::process::id()))
+}
+
+/// A folder that anybody may write to: a read-only one would refuse before Landlock does.
+fn folder() -> PathBuf {
+    let may_write = |folder: &PathBuf| access(folder, AccessFlags::W_OK).is_ok();
+    [std::env::temp_dir(), "/dev/shm".into()].into_iter().find(may_write).unwrap_or_else(std::env::temp_dir)
 }
 
 fn files() -> Row {
     let leaves = new_path();
+    // A program that is surely there.
+    let program = std::env::current_exe().unwrap_or_default();
+    let program = [program.as_os_str().as_encoded_bytes(), b"\0"].concat();
     let new = [leaves.as_os_str().as_encoded_bytes(), b"\0"].concat();
     let here = n(libc::AT_FDCWD);
     let open = |name, path, flags| {
@@ -52,7 +62,7 @@ fn files() -> Row {
         make("folder", libc::SYS_mkdirat, &[here, P(&new), N(0o700)]),
         make("fifo", libc::SYS_mknodat, &[here, P(&new), N(u64::from(libc::S_IFIFO | 0o600)), N(0)]),
         make("link", libc::SYS_symlinkat, &[P(b"/etc/passwd\0"), here, P(&new)]),
-        make("exec", libc::SYS_execve, &[P(b"/bin/true\0"), N(0), N(0)]),
+        make("exec", libc::SYS_execve, &[P(&program), N(0), N(0)]),
     ];
     Row { from_abi: 1, leaves: Some(leaves), ..row("A01", "Landlock alone: files", &[Layer::Rlimits], cases) }
 }

@@ -10,6 +10,8 @@ pub(super) fn rows(broker: u32) -> Vec<Row> {
 
 fn signals(broker: u64) -> Row {
     let abort = n(libc::SIGABRT);
+    // musl's abort is a tkill of itself.
+    let tkill = if cfg!(target_env = "musl") { N(0) } else { abort };
     killed(
         "R11",
         "signals",
@@ -20,7 +22,7 @@ fn signals(broker: u64) -> Row {
             ("to itself", call(libc::SYS_kill, &[Own, N(0)])),
             ("to the broker's thread", call(libc::SYS_tgkill, &[N(broker), N(broker), abort])),
             ("to its own thread, not abort", call(libc::SYS_tgkill, &[Own, Own, N(0)])),
-            ("tkill", call(libc::SYS_tkill, &[Own, abort])),
+            ("tkill", call(libc::SYS_tkill, &[Own, tkill])),
             ("pidfd_open", call(libc::SYS_pidfd_open, &[N(broker), N(0)])),
             ("pidfd_send_signal", call(libc::SYS_pidfd_send_signal, &[N(3), N(0), N(0), N(0)])),
         ],

@@ -68,6 +68,8 @@ fn sample(row: &Row) -> [u64; 6] {
             Arg::Int(index, value) | Arg::Long(index, value) => args[usize::from(index)] = value,
             Arg::IntWithin(index, mask) | Arg::LongWithin(index, mask) => args[usize::from(index)] = mask,
             Arg::LongBut(index, mask, value) => args[usize::from(index)] = value | mask,
+            Arg::IntNot(index, value) => args[usize::from(index)] = value ^ 1,
+            Arg::LongHas(index, mask) => args[usize::from(index)] = mask,
         }
     }
     args
@@ -94,6 +96,8 @@ fn each_named_argument_is_checked_bit_by_bit() {
                     Arg::Long(index, _) => (index, 64, 0),
                     Arg::IntWithin(index, mask) => (index, 32, mask),
                     Arg::LongWithin(index, mask) | Arg::LongBut(index, mask, _) => (index, 64, mask),
+                    // Only in lists of what is refused.
+                    Arg::IntNot(..) | Arg::LongHas(..) => continue,
                 };
                 for bit in (0..bits).map(|bit| 1_u64 << bit).filter(|bit| bit & free == 0) {
                     let mut args = sample(row);
@@ -114,6 +118,8 @@ fn fits(row: &Row, args: [u64; 6]) -> bool {
         Arg::IntWithin(index, mask) => args[usize::from(index)] as u32 & !mask as u32 == 0,
         Arg::LongWithin(index, mask) => args[usize::from(index)] & !mask == 0,
         Arg::LongBut(index, mask, value) => args[usize::from(index)] & !mask == value,
+        Arg::IntNot(index, value) => args[usize::from(index)] as u32 != value as u32,
+        Arg::LongHas(index, mask) => args[usize::from(index)] & mask == mask,
     })
 }
 

@@ -1,8 +1,10 @@
 //! `io` and the methods of files, on the scratch folder; standard output and error are the log.
 //!
 //! Takes handles and strings that a hostile script chose. A handle's index below [`FIRST`] is a standard
-//! stream, others are files of the scratch folder. Must never reach a real file or a process.
+//! stream, others are files of the scratch folder. Must never reach a real file or a process but by asking
+//! the broker.
 
+mod process;
 mod read;
 mod streams;
 
@@ -12,6 +14,7 @@ use super::super::Ctx;
 use super::super::scratch::{FsError, Mode, Whence};
 use super::super::value::{Arg, Args, Fail, Handle, HostFn, Kind, Ret};
 
+pub(super) use process::run_and_log;
 pub use streams::Streams;
 
 /// Known to the prelude by these names.
@@ -26,7 +29,7 @@ pub const FUNCTIONS: &[(&str, HostFn)] = &[
     ("io.std", standard),
     ("io.type", kind),
     ("io.tmpfile", tmpfile),
-    ("io.popen", popen),
+    ("io.popen", process::popen),
     ("io.slurp", slurp),
     ("file.close", close),
     ("file.read", read),
@@ -79,11 +82,6 @@ fn tmpfile(ctx: &mut Ctx, _: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     Ok(())
 }
 
-fn popen(_: &mut Ctx, _: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
-    ret.nil_err("popen: not permitted");
-    Ok(())
-}
-
 /// The text of a file, for `loadfile` and `require`.
 fn slurp(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     match ctx.scratch.read_file(&args.string(1)?) {
@@ -109,8 +107,12 @@ fn kind(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
 }
 
 fn tostring(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
-    let open = is_open(ctx, args.handle(1, Kind::File, "file")?);
-    ret.str(if open { "file" } else { "file (closed)" });
+    let index = args.handle(1, Kind::File, "file")?;
+    ret.str(match is_open(ctx, index) {
+        true if ctx.streams.processes.contains_key(&index) => "process",
+        true => "file",
+        false => "file (closed)",
+    });
     Ok(())
 }
 
@@ -135,6 +137,10 @@ fn close_default(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fa
 
 /// Closing a standard stream changes nothing.
 fn close_index(ctx: &mut Ctx, index: u32, ret: &mut Ret) -> Result<(), Fail> {
+    if let Some(status) = process::close(ctx, index)? {
+        ret.num(f64::from(status));
+        return Ok(());
+    }
     if index >= FIRST {
         ctx.scratch.close(index - FIRST)?;
     }

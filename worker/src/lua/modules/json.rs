@@ -19,7 +19,7 @@ const FUNCTIONS: &[(&str, HostFn)] = &[("encode", encode), ("decode", decode)];
 pub use decode::MAX_NESTING;
 
 /// `json.encode(value)`: the text, or `nil, error`.
-fn encode(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
+pub fn encode(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     if args.is_empty() {
         return Err(args.bad(1, "value expected"));
     }
@@ -33,7 +33,7 @@ fn encode(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
 }
 
 /// `json.decode(text)`: the value, or `nil, error`.
-fn decode(_: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
+pub fn decode(_: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     let text = args.string(1)?;
     let start = ret.position();
     if let Err(error) = decode::text(&text, ret) {

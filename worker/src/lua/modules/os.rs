@@ -1,7 +1,10 @@
 //! The half of `os` that touches more than the clock, on the scratch folder and the invocation's own
 //! environment.
 //!
-//! Must never reach the process: its environment, its files, its end.
+//! Must never reach the process: its environment, its files, its end. Granted names and commands are asked of
+//! the broker.
+
+use msgscript_proto::host::{HostCall, HostReply};
 
 use super::super::Ctx;
 use super::super::scratch::FsError;
@@ -20,6 +23,9 @@ pub const FUNCTIONS: &[(&str, HostFn)] = &[
 
 /// The most that the names and values of one invocation's environment may take, in bytes.
 const MAX_ENV: usize = 1 << 20;
+
+/// The longest name that the broker is asked for, in bytes.
+const MAX_NAME: usize = 255;
 
 fn remove(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     let removed = ctx.scratch.remove(&args.string(1)?);
@@ -45,13 +51,35 @@ fn tmpname(ctx: &mut Ctx, _: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     Ok(())
 }
 
-/// An empty value is no value, as in Go.
+/// What the script set, else what is granted. An empty value is no value, as in Go.
 fn getenv(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
-    match ctx.env.get(&*args.string(1)?) {
+    let name = args.string(1)?;
+    if !ctx.env.contains_key(&*name) && could_be_granted(&name) {
+        let value = ask(ctx, &name);
+        ctx.env.insert(name.to_vec(), value);
+    }
+    match ctx.env.get(&*name) {
         Some(value) if !value.is_empty() => ret.str(value),
         _ => ret.nil(),
     }
     Ok(())
+}
+
+/// Grants name nothing else.
+fn could_be_granted(name: &[u8]) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
+/// The granted value; empty if there is none.
+fn ask(ctx: &Ctx, name: &[u8]) -> Vec<u8> {
+    let mut value = Vec::new();
+    ctx.outside.call(&HostCall::Env { name }, &mut |reply| {
+        if let HostReply::Bytes(bytes) = reply {
+            value = bytes.to_vec();
+        }
+    });
+    value
 }
 
 fn setenv(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
@@ -69,10 +97,10 @@ fn setenv(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Commands are not granted: 1, as for a command that failed.
-fn execute(_: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
-    args.string(1)?;
-    ret.num(1.0);
+/// 0 if the command ended well; 1 for anything else, a missing grant included.
+fn execute(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
+    let status = super::io::run_and_log(ctx, &args.string(1)?, b"");
+    ret.num(if status == 0 { 0.0 } else { 1.0 });
     Ok(())
 }
 

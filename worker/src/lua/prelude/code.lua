@@ -4,6 +4,7 @@ local native_load, native_traceback, native_getinfo = load, debug.traceback, deb
 local type, select, error, tonumber, ipairs, pairs = type, select, error, tonumber, ipairs, pairs
 local find, match, gsub, gmatch = string.find, string.match, string.gsub, string.gmatch
 local place, slurp, module, library, expected = host.place, host["io.slurp"], host.module, host.library, host.expected
+local plugin = host.plugin
 
 function load(chunk, name, mode, ...)
   if type(mode) == "string" and not find(mode, "t", 1, true) then
@@ -50,6 +51,9 @@ end
 loaders[2] = function(name)
   local found = module(name)
   if found ~= nil then return function() return found end end
+  local open, problem = plugin(name)
+  if open then return open end
+  if problem then error("error loading module " .. name .. ":\n\t" .. problem, 0) end
   return "\n\tno built-in module '" .. name .. "'"
 end
 loaders[3] = function(name)

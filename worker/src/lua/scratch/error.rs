@@ -1,5 +1,7 @@
 //! Why something in the scratch folder failed, in Go's words.
 
+use nix::errno::Errno;
+
 use super::super::value::{Fail, Ret};
 
 /// What was wrong.
@@ -47,9 +49,51 @@ pub enum Reason {
     /// It was closed before.
     #[error("file already closed")]
     Closed,
+    /// A granted folder that is read-only, or something there that is not for scripts.
+    #[error("permission denied")]
+    Permission,
+    /// From the scratch folder to a granted one, or between two of these.
+    #[error("invalid cross-device link")]
+    CrossDevice,
+    /// A file system that is mounted so.
+    #[error("read-only file system")]
+    ReadOnly,
+    /// A file or a listing beyond what there may be.
+    #[error("file too large")]
+    TooLarge,
+    /// Anything else that the host said.
+    #[error("input/output error")]
+    Io,
+    /// As many host calls were made, or as many bytes moved, as may be.
+    #[error("limit of host calls reached")]
+    Limit,
     /// The memory limit is reached.
     #[error("not enough memory")]
     Memory,
+}
+
+impl Reason {
+    /// The reason for an `errno` of the host.
+    pub(super) fn of_errno(errno: i32) -> Reason {
+        match Errno::from_raw(errno) {
+            Errno::ENOENT => Reason::NotFound,
+            Errno::EEXIST => Reason::Exists,
+            Errno::ENOTDIR => Reason::NotDir,
+            Errno::EISDIR => Reason::IsDir,
+            Errno::ENOTEMPTY => Reason::NotEmpty,
+            Errno::ELOOP => Reason::Loop,
+            Errno::ENAMETOOLONG => Reason::NameTooLong,
+            Errno::EINVAL => Reason::Invalid,
+            Errno::EBUSY => Reason::Busy,
+            Errno::EPERM => Reason::NotPermitted,
+            Errno::EACCES => Reason::Permission,
+            Errno::EXDEV => Reason::CrossDevice,
+            Errno::EROFS => Reason::ReadOnly,
+            Errno::ENOSPC | Errno::EDQUOT => Reason::Full,
+            Errno::EFBIG => Reason::TooLarge,
+            _ => Reason::Io,
+        }
+    }
 }
 
 /// A failed operation: `open x.txt: no such file or directory`.

@@ -66,7 +66,7 @@ pub enum Whence {
 /// An open file.
 #[derive(Debug)]
 pub struct OpenFile {
-    pub(super) node: u32,
+    pub(super) target: Target,
     pub(super) position: usize,
     /// How it was opened.
     pub mode: Mode,
@@ -74,9 +74,51 @@ pub struct OpenFile {
     pub path: Vec<u8>,
 }
 
+/// What an open file is.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// A node of the tree.
+    Node(u32),
+    /// A file of the host.
+    Host(Window),
+}
+
+/// What is known of an open file of the host: its path, and a piece of it that was read.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) path: Vec<u8>,
+    /// Its size when it was opened, and behind what was appended since.
+    pub(super) end: usize,
+    /// The piece, each byte of which is charged.
+    pub(super) bytes: Vec<u8>,
+    /// Where the piece begins.
+    pub(super) at: usize,
+}
+
+impl Window {
+    pub(super) fn new(path: Vec<u8>, end: usize) -> Window {
+        Window { path, end, bytes: Vec::new(), at: 0 }
+    }
+
+    /// Drops what lies in front of a position; all of it if the position lies elsewhere.
+    pub(super) fn move_to(&mut self, position: usize, budget: &mut Budget) {
+        let passed = position.checked_sub(self.at).filter(|passed| *passed <= self.bytes.len());
+        let dropped = passed.unwrap_or(self.bytes.len());
+        self.bytes.drain(..dropped);
+        budget.refund(dropped);
+        self.at = position;
+    }
+
+    /// Drops all of it: what lies there has changed.
+    pub(super) fn forget(&mut self, budget: &mut Budget) {
+        budget.refund(self.bytes.len());
+        self.bytes = Vec::new();
+    }
+}
+
 impl OpenFile {
-    pub(super) fn new(node: u32, mode: Mode, path: &[u8]) -> Self {
-        OpenFile { node, position: 0, mode, path: path.to_vec() }
+    pub(super) fn new(target: Target, mode: Mode, path: &[u8]) -> Self {
+        OpenFile { target, position: 0, mode, path: path.to_vec() }
     }
 
     fn cost(&self) -> usize {

@@ -9,9 +9,10 @@ use std::ptr;
 use mlua::ffi::{self, lua_State};
 
 use super::values::{HOST, KINDS, push_function};
-use super::{Host, host, load_text, luaL_loadbufferx, push_str, rewrite_place, str_at};
+use super::{Host, Stop, arm, host, load_text, luaL_loadbufferx, push_str, rewrite_place, str_at};
 use crate::lua::{modules, prelude};
 use crate::vm::places::INTERNAL;
+use crate::vm::plugins::Opener;
 
 /// What [`build`] makes a base state of.
 pub struct Plan {
@@ -104,11 +105,12 @@ unsafe fn push_host_table(state: *mut lua_State) {
         ffi::lua_createtable(state, 0, 64);
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, HOST);
-        let natives: [(ffi::lua_CFunction, &CStr); 5] = [
+        let natives: [(ffi::lua_CFunction, &CStr); 6] = [
             (host_id, c"id"),
             (host_place, c"place"),
             (host_module, c"module"),
             (host_library, c"library"),
+            (host_plugin, c"plugin"),
             (host_chunk, c"chunk"),
         ];
         for (function, name) in natives {
@@ -224,6 +226,51 @@ unsafe extern "C-unwind" fn host_library(state: *mut lua_State) -> c_int {
         }
         1
     }
+}
+
+/// `host.plugin(name)`: the function that opens the operator's C module of that name; or nil, and why it
+/// cannot be had. Where only another worker has it, and nothing of the run was seen yet, the run ends.
+unsafe extern "C-unwind" fn host_plugin(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT. The opener is a `lua_CFunction` by its name; nothing needs a drop when
+    // LuaJIT may raise.
+    unsafe {
+        let name = str_at(state, 1).unwrap_or(b"");
+        let Host { plugins, text, ctx, .. } = host(state);
+        let found = plugins.iter().find(|(known, _)| is_called(known, name)).map(|(_, opener)| opener);
+        let Some(opener) = found else {
+            ffi::lua_pushnil(state);
+            return 1;
+        };
+        text.clear();
+        match opener {
+            Opener::Here(open) => {
+                ffi::lua_pushcclosure(state, *open, 0);
+                return 1;
+            }
+            Opener::Broken(why) => text.extend_from_slice(why.as_bytes()),
+            Opener::Elsewhere if ctx.outside.has_acted() => text.extend_from_slice(TOO_LATE),
+            Opener::Elsewhere => {
+                text.extend_from_slice(name);
+                host(state).stop = Some(Stop::Plugin);
+                arm(state);
+                push_str(state, b"stopped");
+                ffi::lua_error(state)
+            }
+        }
+        ffi::lua_pushnil(state);
+        push_str(state, &host(state).text);
+        2
+    }
+}
+
+/// Why a plugin is not to be had in a run that has done something already.
+const TOO_LATE: &[u8] = b"a plugin must be required before anything else is asked of the server; \
+    write require with its name in quotes, so that it is seen when the script is read";
+
+/// Whether a script that asks for `name` means the plugin `known`: in C, dots are underscores.
+fn is_called(known: &str, name: &[u8]) -> bool {
+    known.len() == name.len()
+        && known.bytes().zip(name).all(|(known, byte)| known == *byte || known == b'_' && *byte == b'.')
 }
 
 /// Puts a library's source into `Host::source` and the name of its chunk into `mark`.

@@ -5,6 +5,9 @@ use super::super::super::number;
 use super::super::super::value::{Arg, Args, Fail, Ret};
 use super::{FIRST, wrong_direction};
 
+/// No number that means anything is longer, in bytes.
+const LONGEST_NUMBER: usize = 200;
+
 /// One thing to read.
 enum Format {
     /// A line, with its end if true.
@@ -58,7 +61,7 @@ fn format(args: &Args<'_>, n: usize) -> Result<Format, Fail> {
 fn one(ctx: &mut Ctx, index: u32, format: &Format, ret: &mut Ret) -> Result<bool, Fail> {
     let file = index.wrapping_sub(FIRST);
     // Standard input is empty, and so are the other two when read.
-    let rest = if index < FIRST { &[] } else { ctx.scratch.rest(file)? };
+    let rest = if index < FIRST { &[] } else { enough(ctx, file, format)? };
     let used = match format {
         Format::All => {
             ret.str(rest);
@@ -97,6 +100,29 @@ fn one(ctx: &mut Ctx, index: u32, format: &Format, ret: &mut Ret) -> Result<bool
     Ok(true)
 }
 
+/// What lies ahead in a file: enough of it for the format, or all.
+fn enough<'a>(ctx: &'a mut Ctx, file: u32, format: &Format) -> Result<&'a [u8], Fail> {
+    let mut least = match format {
+        Format::All => usize::MAX,
+        Format::Bytes(count) => (*count).max(1),
+        Format::Number => LONGEST_NUMBER,
+        Format::Line(_) => 1,
+    };
+    loop {
+        let ahead = ctx.scratch.ahead(file, least)?;
+        let done = match format {
+            Format::Line(_) => ahead.contains(&b'\n'),
+            // White space in front may be of any length.
+            Format::Number => ahead.len() - ahead.trim_ascii_start().len() + LONGEST_NUMBER <= ahead.len(),
+            Format::All | Format::Bytes(_) => true,
+        };
+        if done || ahead.len() < least {
+            return Ok(ctx.scratch.ahead(file, least)?);
+        }
+        least = ahead.len() + 1;
+    }
+}
+
 /// A line without its `\n`, or `\r\n`.
 fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -105,10 +131,8 @@ fn without_end(line: &[u8]) -> &[u8] {
 
 /// The number that a text begins with, behind white space, and how many bytes were looked at.
 fn number_in(text: &[u8]) -> (usize, Option<f64>) {
-    /// No number that means anything is longer.
-    const LONGEST: usize = 200;
     let start = text.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(text.len());
-    let word = &text[start..text.len().min(start + LONGEST)];
+    let word = &text[start..text.len().min(start + LONGEST_NUMBER)];
     let count = |from: usize, wanted: fn(&u8) -> bool| {
         word[from.min(word.len())..].iter().take_while(|b| wanted(b)).count()
     };

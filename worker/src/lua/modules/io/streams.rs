@@ -1,8 +1,11 @@
 //! Standard output and error: lines of the log.
 
+use std::collections::BTreeMap;
+
 use msgscript_proto::message::Level;
 
 use super::super::super::Ctx;
+use super::process::Process;
 use super::{STDERR, STDIN, STDOUT};
 
 /// The longest line that is kept together, in bytes.
@@ -17,11 +20,18 @@ pub struct Streams {
     pub(super) output: u32,
     /// What was written since the last newline, to each stream.
     unfinished: [Vec<u8>; 2],
+    /// Commands behind open files, by handle.
+    pub(super) processes: BTreeMap<u32, Process>,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Streams { input: STDIN, output: STDOUT, unfinished: [Vec::new(), Vec::new()] }
+        Streams {
+            input: STDIN,
+            output: STDOUT,
+            unfinished: [Vec::new(), Vec::new()],
+            processes: BTreeMap::new(),
+        }
     }
 }
 

@@ -150,8 +150,10 @@ fn input_and_output_can_be_files() {
 #[test]
 fn no_process_is_started() {
     let mut ctx = Ctx::default();
-    let refused = call(popen, &mut ctx, &["id".into()]).unwrap();
+    let refused = call(process::popen, &mut ctx, &["id".into()]).unwrap();
     assert_eq!(refused, [Value::Nil, "popen: not permitted".into()]);
+    let wrong = message(call(process::popen, &mut ctx, &["id".into(), "rw".into()]));
+    assert_eq!(wrong, "bad argument #2 to f (invalid option: must be one of r w)");
 }
 
 #[test]
