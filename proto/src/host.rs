@@ -5,9 +5,9 @@
 
 use bincode::{BorrowDecode, Encode};
 
-use crate::sql::Rows;
 use crate::files::{FileCall, FileReply, Folder};
 use crate::net::{HttpRequest, HttpResult, TcpCall};
+use crate::sql::Rows;
 
 /// A request for something only the broker may do.
 #[derive(Debug, Clone, Encode, BorrowDecode)]

@@ -180,8 +180,14 @@ fn from_worker_to_broker() {
             ("HostCall EtcdPut", call(HostCall::EtcdPut { key: b"a/b", value: b"1" })),
             ("HostCall EtcdDelete", call(HostCall::EtcdDelete { key: b"a/b" })),
             ("HostCall SqlConnect", call(HostCall::SqlConnect { client: 2, target: b"orders" })),
-            ("HostCall SqliteOpen", call(HostCall::SqliteOpen { client: 2, path: b"/srv/a.db", read_only: true })),
-            ("HostCall SqlQuery", call(HostCall::SqlQuery { client: 2, timeout: 300, sql: b"select 1", args: b"\0" })),
+            (
+                "HostCall SqliteOpen",
+                call(HostCall::SqliteOpen { client: 2, path: b"/srv/a.db", read_only: true }),
+            ),
+            (
+                "HostCall SqlQuery",
+                call(HostCall::SqlQuery { client: 2, timeout: 300, sql: b"select 1", args: b"\0" }),
+            ),
             ("HostCall SqlClose", call(HostCall::SqlClose { client: 2 })),
             ("HostCall Env", call(HostCall::Env { name: b"GREETING" })),
             ("HostCall Folders", call(HostCall::Folders)),

@@ -164,7 +164,7 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
     if memory::count().is_err() {
         return NO_ENGINE;
     }
-    if let Err(status) = jail::enter(link, setup, setup.memory.saturating_add(OWN_MEMORY)) {
+    if let Err(status) = jail::enter(link, setup, setup.memory.saturating_add(OWN_MEMORY), None) {
         return status;
     }
     let mut out = Link::new();

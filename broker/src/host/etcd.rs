@@ -6,9 +6,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, KeyValue, Txn, TxnOp,
-};
+use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, KeyValue, Txn, TxnOp};
 
 use super::{Answer, Caller};
 use crate::policy::key::KeyUse;
@@ -86,9 +84,8 @@ impl Etcd {
             return Ok(client.clone());
         }
         let endpoints = self.endpoints.borrow().clone();
-        let options = ConnectOptions::new()
-            .with_connect_timeout(LONGEST)
-            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
+        let options =
+            ConnectOptions::new().with_connect_timeout(LONGEST).with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
         let client = Client::connect(&endpoints, Some(options)).await?;
         *self.client.borrow_mut() = Some(client.clone());
         Ok(client)
@@ -143,8 +140,45 @@ async fn in_time<T>(
     tokio::time::timeout(left.min(LONGEST), call).await.unwrap_or(Err(EtcdError::Late))
 }
 
-/// `etcd.get(key, prefix)`.
-pub async fn get(etcd: &Etcd, policy: &Policy, caller: &Caller, key: Vec<u8>, prefix: bool) -> Answer {
+/// What a script asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// `get(key, prefix)`.
+    Get {
+        /// The key, or what keys begin with.
+        key: Vec<u8>,
+        /// Whether all keys that begin so are meant.
+        prefix: bool,
+    },
+    /// `put(key, value)` or `delete(key)`.
+    Change {
+        /// The key.
+        key: Vec<u8>,
+        /// What becomes of it.
+        change: Change,
+    },
+}
+
+impl Act {
+    /// Bytes that it sends out.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Act::Get { key, .. } | Act::Change { key, change: Change::Delete } => key.len(),
+            Act::Change { key, change: Change::Put(value) } => key.len() + value.len(),
+        }
+    }
+}
+
+/// Does what a script asks for, if it may.
+pub async fn answer(etcd: &Etcd, policy: &Policy, caller: &Caller, act: Act) -> Answer {
+    match act {
+        Act::Get { key, prefix } => get(etcd, policy, caller, key, prefix).await,
+        Act::Change { key, change } => self::change(etcd, policy, caller, key, change).await,
+    }
+}
+
+async fn get(etcd: &Etcd, policy: &Policy, caller: &Caller, key: Vec<u8>, prefix: bool) -> Answer {
     let permitted = match policy.key(KeyUse { key, prefix, act: "read" }) {
         Ok(permitted) => permitted,
         Err(denied) => return denied.into(),
@@ -160,8 +194,7 @@ pub async fn get(etcd: &Etcd, policy: &Policy, caller: &Caller, key: Vec<u8>, pr
     Answer::Pairs(found.iter().map(|pair| (pair.key().to_vec(), pair.value().to_vec())).collect())
 }
 
-/// `etcd.put(key, value)` and `etcd.delete(key)`.
-pub async fn change(etcd: &Etcd, policy: &Policy, caller: &Caller, key: Vec<u8>, change: Change) -> Answer {
+async fn change(etcd: &Etcd, policy: &Policy, caller: &Caller, key: Vec<u8>, change: Change) -> Answer {
     let act = if change == Change::Delete { "delete" } else { "write" };
     let permitted = match policy.key(KeyUse { key, prefix: false, act }) {
         Ok(permitted) => permitted,

@@ -46,11 +46,51 @@ const MOST: u64 = msgscript_proto::MAX_MESSAGE as u64 / 2;
 /// The broker's way to databases.
 pub struct Sql {
     net: Rc<Net>,
-    secrets: Rc<Secrets>,
     /// The configured databases.
     named: RefCell<BTreeMap<String, Source>>,
     servers: Rc<pool::Pool>,
     files: Rc<file::Files>,
+}
+
+/// What a script asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Says where a client's queries go. Nothing is dialled.
+    Connect {
+        /// The script's number for its client.
+        client: u32,
+        /// A DSN, or the name of a configured database.
+        target: String,
+    },
+    /// Opens a file of a granted folder for a client.
+    Open {
+        /// The script's number for its client.
+        client: u32,
+        /// Its absolute path.
+        path: String,
+        /// Whether nothing is to be changed.
+        read_only: bool,
+    },
+    /// Runs a statement.
+    Query(Query),
+    /// Ends a client's connection.
+    Close {
+        /// The script's number for its client.
+        client: u32,
+    },
+}
+
+impl Act {
+    /// Bytes that it sends out.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Act::Connect { target, .. } => target.len(),
+            Act::Open { path, .. } => path.len(),
+            Act::Query(query) => query.sql.len() + query.args.len(),
+            Act::Close { .. } => 0,
+        }
+    }
 }
 
 /// A statement of a script.
@@ -69,9 +109,24 @@ pub struct Query {
 impl Sql {
     /// A way to databases; files are opened by processes of this pool.
     #[must_use]
-    pub fn new(net: Rc<Net>, secrets: Rc<Secrets>, workers: Rc<crate::pool::Pool>) -> Sql {
+    pub fn new(net: Rc<Net>, workers: Rc<crate::pool::Pool>) -> Sql {
         let (servers, files) = (Rc::default(), Rc::new(file::Files::new(workers)));
-        Sql { net, secrets, named: RefCell::default(), servers, files }
+        Sql { net, named: RefCell::default(), servers, files }
+    }
+
+    /// Does what a script asks for, if it may.
+    pub async fn answer(&self, policy: &Policy, secrets: &Secrets, caller: &Caller, act: Act) -> Answer {
+        match act {
+            Act::Connect { client, target } => self.connect(policy, caller, client, &target).await,
+            Act::Open { client, path, read_only } => {
+                self.open(policy, caller, client, (&path, read_only)).await
+            }
+            Act::Query(query) => self.query(policy, secrets, caller, query).await,
+            Act::Close { client } => {
+                drop(caller.clients.take(client));
+                Answer::Done
+            }
+        }
     }
 
     /// A configuration comes into force: these databases have names. Connections that nobody uses are closed.
@@ -81,8 +136,7 @@ impl Sql {
         self.files.forget();
     }
 
-    /// `connect`: says where a client's queries go. Nothing is dialled.
-    pub async fn connect(&self, policy: &Policy, caller: &Caller, client: u32, target: &str) -> Answer {
+    async fn connect(&self, policy: &Policy, caller: &Caller, client: u32, target: &str) -> Answer {
         match self.server(policy, target).await {
             Ok(server) => answer(
                 caller.clients.add(client, Client::Server { server: Box::new(server), connection: None }),
@@ -113,14 +167,15 @@ impl Sql {
         let dsn = dsn::parse(target)?;
         // Judged again, with its addresses, whenever it is dialled.
         let dsn::Place::Tcp { host, port } = &dsn.place else {
-            return Err(Failure::Denied("denied: sockets of the host are for configured databases".to_owned()));
+            return Err(Failure::Denied(
+                "denied: sockets of the host are for configured databases".to_owned(),
+            ));
         };
-        policy.sql_server(host, *port)?;
+        let _ = policy.sql_server(host, *port)?;
         Ok(server::Server { dsn, configured: false })
     }
 
-    /// `open`: opens a file of a granted folder for a client.
-    pub async fn open(&self, policy: &Policy, caller: &Caller, client: u32, file: (&str, bool)) -> Answer {
+    async fn open(&self, policy: &Policy, caller: &Caller, client: u32, file: (&str, bool)) -> Answer {
         let permitted = match policy.sqlite(file.0, file.1) {
             Ok(Some(permitted)) => permitted,
             Ok(None) => return Answer::NotFound,
@@ -133,12 +188,11 @@ impl Sql {
         }
     }
 
-    /// `query`: runs a statement.
-    pub async fn query(&self, policy: &Policy, caller: &Caller, query: Query) -> Answer {
+    async fn query(&self, policy: &Policy, secrets: &Secrets, caller: &Caller, query: Query) -> Answer {
         let Some(mut client) = caller.clients.take(query.client) else {
             return Answer::Failed("the client is not connected".to_owned());
         };
-        let result = self.run(policy, caller, &mut client, &query).await;
+        let result = self.run((policy, secrets), caller, &mut client, &query).await;
         // A client whose query did not come to an end has lost its connection, not its place.
         caller.clients.give_back(query.client, client);
         match result {
@@ -149,7 +203,7 @@ impl Sql {
 
     async fn run(
         &self,
-        policy: &Policy,
+        (policy, secrets): (&Policy, &Secrets),
         caller: &Caller,
         client: &mut Client,
         query: &Query,
@@ -161,7 +215,7 @@ impl Sql {
                 let mut held = match connection.take() {
                     Some(held) => held,
                     None => {
-                        let acquire = self.acquire(policy, server);
+                        let acquire = self.acquire(policy, secrets, server);
                         in_time(caller, query.timeout, acquire).await?
                     }
                 };
@@ -184,17 +238,16 @@ impl Sql {
     }
 
     /// A connection to a server: one that waits in the pool, or a new one.
-    async fn acquire(&self, policy: &Policy, server: &server::Server) -> Result<pool::Held, Failure> {
-        let filled = server.fill(policy, &self.secrets).await?;
-        self.servers.acquire(&policy.tenant, filled, || server.dial(policy, &self.net)).await
+    async fn acquire(
+        &self,
+        policy: &Policy,
+        secrets: &Secrets,
+        server: &server::Server,
+    ) -> Result<pool::Held, Failure> {
+        let filled = server.fill(policy, secrets).await?;
+        let dial = async |filled: &server::Filled| server.dial(policy, &self.net, filled).await;
+        self.servers.acquire(&policy.tenant, filled, dial).await
     }
-}
-
-/// `close`: ends a client's connection.
-#[must_use]
-pub fn close(caller: &Caller, client: u32) -> Answer {
-    caller.clients.take(client);
-    Answer::Done
 }
 
 fn answer(result: Result<(), Failure>) -> Answer {

@@ -52,7 +52,9 @@ impl Policy {
             Keys::Unreserved if reserved => denied("catalog"),
             Keys::Unreserved => Ok(Permitted(wanted)),
             Keys::Listed(_) if reserved => denied("msgscript's own keys are for the grant catalog"),
-            Keys::Listed(prefixes) if prefixes.iter().any(|start| wanted.key.starts_with(start.as_bytes())) => {
+            Keys::Listed(prefixes)
+                if prefixes.iter().any(|start| wanted.key.starts_with(start.as_bytes())) =>
+            {
                 Ok(Permitted(wanted))
             }
             Keys::Listed(_) => denied(&format!("etcd = [\"{text}\"]")),
@@ -100,7 +102,8 @@ mod tests {
     #[test]
     fn a_named_tenant_has_its_prefixes() {
         let mut policy = named();
-        let refused = policy.key(KeyUse { key: b"acme/x".to_vec(), prefix: false, act: "write" }).unwrap_err();
+        let refused =
+            policy.key(KeyUse { key: b"acme/x".to_vec(), prefix: false, act: "write" }).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "denied: acme has no grant to write the etcd key \"acme/x\" (etcd = [\"acme/x\"])"

@@ -42,12 +42,9 @@ impl Role {
             Engine::LuaJit => Role { makes_code: true, ..plain },
             Engine::Wasm | Engine::ProbeWasm => Role { makes_code: true, ..wasm },
             Engine::ProbeWasmBound => wasm,
-            Engine::Sqlite => Role {
-                keeps_paths: true,
-                descriptors: SQLITE_DESCRIPTORS,
-                file_size: u64::MAX,
-                ..plain
-            },
+            Engine::Sqlite => {
+                Role { keeps_paths: true, descriptors: SQLITE_DESCRIPTORS, file_size: u64::MAX, ..plain }
+            }
         }
     }
 }

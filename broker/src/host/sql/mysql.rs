@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use msgscript_proto::sql::SqlValue;
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlDatabaseError, MySqlRow, MySqlValueRef};
-use sqlx::{AssertSqlSafe, Column, Decode, MySql, MySqlConnection, Row, TypeInfo, Value as _, ValueRef};
+use sqlx::{AssertSqlSafe, Column, Decode, MySql, MySqlConnection, Row, TypeInfo, ValueRef};
 
 use super::failure::Failure;
 use super::pool::Problem;
@@ -89,24 +89,25 @@ async fn collect(
             table.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
         }
         for at in 0..row.columns().len() {
-            table.push(value(&row.try_get_raw(at)?), most)?;
+            table.push(value(row.try_get_raw(at)?), most)?;
         }
     }
     Ok(table)
 }
 
 /// A value, by the binary form of the server's type; in the text form, as text or number.
-fn value(raw: &MySqlValueRef<'_>) -> Value {
+fn value(raw: MySqlValueRef<'_>) -> Value {
     if raw.is_null() {
         return Value::Null;
     }
     let info = raw.type_info().into_owned();
-    let owned = raw.to_owned();
-    let Ok(bytes) = <&[u8] as Decode<'_, MySql>>::decode(owned.as_ref()) else { return Value::Null };
+    let Ok(bytes) = <&[u8] as Decode<'_, MySql>>::decode(raw) else { return Value::Null };
     let name = info.name();
     let unsigned = name.ends_with("UNSIGNED");
     match name.split(' ').next().unwrap_or(name) {
-        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" | "YEAR" => whole(bytes, unsigned),
+        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" | "YEAR" => {
+            whole(bytes, unsigned)
+        }
         "FLOAT" => match <[u8; 4]>::try_from(bytes) {
             Ok(bytes) => Value::Float(f64::from(f32::from_le_bytes(bytes))),
             Err(_) => Value::Text(bytes.to_vec()),

@@ -249,8 +249,7 @@ pub(super) fn failure(error: &sqlx::Error, meter: &Meter, redactor: &Redactor) -
     let text = match error {
         sqlx::Error::Database(error) => {
             return Failure::Failed(redactor.text(
-                mysql::error_text(error.as_ref())
-                    .unwrap_or_else(|| format!("pq: {}", error.message())),
+                mysql::error_text(error.as_ref()).unwrap_or_else(|| format!("pq: {}", error.message())),
             ));
         }
         _ if meter.is_used_up() => "limit of bytes that host calls may bring in reached".to_owned(),
@@ -274,7 +273,8 @@ fn changes_session(sql: &str) -> bool {
 impl Drop for Held {
     fn drop(&mut self) {
         self.place.free.add_permits(1);
-        let (Some(connection), false, Some(pool)) = (self.connection.take(), self.changed, self.pool.upgrade())
+        let (Some(connection), false, Some(pool)) =
+            (self.connection.take(), self.changed, self.pool.upgrade())
         else {
             return;
         };

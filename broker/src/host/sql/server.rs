@@ -57,7 +57,12 @@ impl Server {
     }
 
     /// A new connection.
-    pub(super) async fn dial(&self, policy: &Policy, net: &Net, filled: &Filled) -> Result<Connection, Failure> {
+    pub(super) async fn dial(
+        &self,
+        policy: &Policy,
+        net: &Net,
+        filled: &Filled,
+    ) -> Result<Connection, Failure> {
         let meter = Meter::default();
         meter.allow(GREETING);
         let socket = match &self.dsn.place {

@@ -15,7 +15,8 @@ use crate::lua::value::{Args, Fail, Handle, HostFn, Kind, Module, Ret};
 use crate::sqlite::Database;
 
 /// `mysql`.
-pub const MYSQL: Module = Module { name: "mysql", functions: SERVER, lua: Some(include_str!("sql/mysql.lua")) };
+pub const MYSQL: Module =
+    Module { name: "mysql", functions: SERVER, lua: Some(include_str!("sql/mysql.lua")) };
 
 /// `postgres`: the same client; a string without a scheme is one of libpq's.
 pub const POSTGRES: Module =

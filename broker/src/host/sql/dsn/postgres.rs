@@ -7,7 +7,9 @@ const PORT: u16 = 5432;
 /// Reads what stands behind the scheme.
 pub(super) fn parse(text: &str) -> Result<Dsn, DsnError> {
     let key = text.trim_start().split('=').next().unwrap_or("").trim_end();
-    let is_list = text.contains('=') && !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_list = text.contains('=')
+        && !key.is_empty()
+        && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     if is_list { list(text) } else { url(text) }
 }
 

@@ -10,7 +10,9 @@ fn tcp(host: &str, port: u16) -> Place {
 
 #[test]
 fn gos_mysql_form() {
-    let dsn = parse("us:p@ss/w:rd@tcp(db.example:3307)/shop?charset=utf8mb4,utf8&parseTime=true&tls=skip-verify").unwrap();
+    let dsn =
+        parse("us:p@ss/w:rd@tcp(db.example:3307)/shop?charset=utf8mb4,utf8&parseTime=true&tls=skip-verify")
+            .unwrap();
     assert_eq!((dsn.driver, dsn.place, dsn.tls), (Driver::MySql, tcp("db.example", 3307), Tls::Require));
     assert_eq!((&*dsn.user, &*dsn.password, &*dsn.database), ("us", "p@ss/w:rd", "shop"));
     assert_eq!(dsn.charset, "utf8mb4");
@@ -35,8 +37,12 @@ fn gos_mysql_form() {
 
 #[test]
 fn postgres_forms() {
-    let url = parse("postgres://u%40x:p%2Fw@db.example:7/shop?sslmode=verify-full&connect_timeout=9").unwrap();
-    let list = parse(r"postgres://host=db.example port=7 user='u@x' password='p/w' dbname = shop sslmode=verify-full").unwrap();
+    let url =
+        parse("postgres://u%40x:p%2Fw@db.example:7/shop?sslmode=verify-full&connect_timeout=9").unwrap();
+    let list = parse(
+        r"postgres://host=db.example port=7 user='u@x' password='p/w' dbname = shop sslmode=verify-full",
+    )
+    .unwrap();
     assert_eq!(url, list);
     assert_eq!((url.driver, url.place, url.tls), (Driver::Postgres, tcp("db.example", 7), Tls::Verify));
     assert_eq!((&*url.user, &*url.password, &*url.database), ("u@x", "p/w", "shop"));
@@ -45,7 +51,13 @@ fn postgres_forms() {
     assert_eq!((plain.place, plain.tls, &*plain.user), (tcp("h", 5432), Tls::Prefer, "postgres"));
     let socket = Place::Unix { path: "/run/postgresql".into(), port: 5432 };
     assert_eq!(parse("postgres:///shop?host=/run/postgresql").unwrap().place, socket);
-    for text in ["postgres://host='x", "postgres://host=a,b", "postgres://h/?sslmode=maybe", "postgres://host=x\\", "postgres://port=x"] {
+    for text in [
+        "postgres://host='x",
+        "postgres://host=a,b",
+        "postgres://h/?sslmode=maybe",
+        "postgres://host=x\\",
+        "postgres://port=x",
+    ] {
         assert!(parse(text).is_err(), "{text}");
     }
 }

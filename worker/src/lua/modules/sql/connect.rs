@@ -73,7 +73,8 @@ fn open_file(path: &[u8], read_only: bool) -> File<'_> {
     let read_only = read_only || options.clone().any(|option| option == ro);
     // Two slashes lead in an empty host.
     let path = path.strip_prefix(b"//").filter(|rest| rest.first() == Some(&b'/')).unwrap_or(path);
-    let named = if options.any(|option| option == memory) && path.starts_with(b"/") { &path[1..] } else { path };
+    let named =
+        if options.any(|option| option == memory) && path.starts_with(b"/") { &path[1..] } else { path };
     File { path: named, read_only }
 }
 
@@ -147,7 +148,8 @@ fn option<'a>(mut options: Tokens<'a>, name: &[u8]) -> Option<&'a [u8]> {
 
 /// A DSN from the table of options; `None` if it is not one: empty, or an array.
 fn options_dsn(mut options: Tokens<'_>, plain: Plain) -> Option<Vec<u8>> {
-    let mut given = Options { host: b"127.0.0.1", port: None, database: b"", user: b"", password: b"", charset: b"" };
+    let mut given =
+        Options { host: b"127.0.0.1", port: None, database: b"", user: b"", password: b"", charset: b"" };
     let mut any = false;
     loop {
         let Token::Str(key) = options.next()? else { break };
@@ -159,7 +161,11 @@ fn options_dsn(mut options: Tokens<'_>, plain: Plain) -> Option<Vec<u8>> {
             (b"user", Token::Str(value)) => given.user = value,
             (b"password", Token::Str(value)) => given.password = value,
             (b"charset", Token::Str(value)) => given.charset = value,
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates: refused later")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates: refused later"
+            )]
             (b"port", Token::Num(value)) => given.port = Some(value as u32),
             (_, Token::Table) => return None,
             _ => {}
@@ -187,7 +193,11 @@ impl Options<'_> {
             dsn.push(b'@');
         }
         let brackets = self.host.contains(&b':') && !self.host.starts_with(b"[");
-        dsn.extend(if brackets { [b"tcp([", self.host, b"]:"].concat() } else { [b"tcp(", self.host, b":"].concat() });
+        dsn.extend(if brackets {
+            [b"tcp([", self.host, b"]:"].concat()
+        } else {
+            [b"tcp(", self.host, b":"].concat()
+        });
         dsn.extend(self.port.unwrap_or(3306).to_string().bytes());
         dsn.extend([b")/", self.database].concat());
         if !self.charset.is_empty() {

@@ -44,7 +44,9 @@ fn arguments<'a>(args: &Args<'a>) -> Result<Result<Vec<SqlValue<'a>>, String>, F
             Arg::Nil => SqlValue::Null,
             Arg::Bool(value) => SqlValue::Bool(value),
             #[allow(clippy::cast_possible_truncation, reason = "whole and in range")]
-            Arg::Num(number) if number.trunc() == number && number.abs() < 9.0e18 => SqlValue::Int(number as i64),
+            Arg::Num(number) if number.trunc() == number && number.abs() < 9.0e18 => {
+                SqlValue::Int(number as i64)
+            }
             Arg::Num(number) => SqlValue::Float(number),
             Arg::Str(text) => SqlValue::Text(text),
             Arg::Table(_) => {
@@ -96,7 +98,8 @@ fn write(rows: &Rows<'_>, ret: &mut Ret) {
     let columns = &rows.columns;
     ret.begin_table();
     if !columns.is_empty() {
-        let last: Vec<bool> = (0..columns.len()).map(|at| !columns[at + 1..].contains(&columns[at])).collect();
+        let last: Vec<bool> =
+            (0..columns.len()).map(|at| !columns[at + 1..].contains(&columns[at])).collect();
         for (number, row) in (1_u32..).zip(rows.values.chunks(columns.len())) {
             ret.num(number.into());
             ret.begin_table();
