@@ -13,6 +13,7 @@ pub mod library;
 pub mod nats;
 pub mod net;
 pub mod sql;
+mod sleep;
 pub mod tcp;
 
 use std::rc::Rc;
@@ -70,6 +71,11 @@ pub enum Call {
     Etcd(etcd::Act),
     /// An act of `mysql`, `postgres` or `sqlite3`.
     Sql(sql::Act),
+    /// `time.sleep`.
+    Sleep {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
 }
 
 impl Call {
@@ -122,6 +128,7 @@ impl Call {
                 args: Bytes::copy_from_slice(args),
             })),
             HostCall::SqlClose { client } => Call::Sql(sql::Act::Close { client: *client }),
+            HostCall::Sleep { millis } => Call::Sleep { millis: *millis },
         }
     }
 }
@@ -134,7 +141,7 @@ impl Call {
             Call::NatsPublish { subject, payload } | Call::NatsRequest { subject, payload, .. } => {
                 subject.len() + payload.len()
             }
-            Call::Library { .. } | Call::Folders => 0,
+            Call::Library { .. } | Call::Folders | Call::Sleep { .. } => 0,
             Call::Env { name } => name.len(),
             Call::File(operation) => operation.size(),
             Call::Command(command) => command.line.len() + command.input.len(),

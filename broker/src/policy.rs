@@ -189,24 +189,3 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), 
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The policy of the tenant `default` with these grants.
-    pub(super) fn policy(allow: &[&str]) -> Policy {
-        let allow: Vec<grant::Grant> = allow.iter().map(|text| text.parse().unwrap()).collect();
-        let limits = crate::config::Limits {
-            wall: Duration::from_secs(1),
-            memory: 1 << 20,
-            output: 1 << 20,
-            payload: 1 << 20,
-        };
-        Policy {
-            tenant: DEFAULT_TENANT.into(),
-            grants: Grants::of_default(&allow),
-            limits: TenantLimits::of_broker(&limits, 1),
-        }
-    }
-}

@@ -106,6 +106,11 @@ pub enum HostCall<'a> {
     Http(Vec<HttpRequest<'a>>),
     /// An act of `tcp`.
     Tcp(TcpCall<'a>),
+    /// `time.sleep(seconds)`: the answer comes after that time.
+    Sleep {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
 }
 
 /// What came of a request.

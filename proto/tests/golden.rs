@@ -83,6 +83,7 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
                 TcpCall::Read { .. } => "HostCall Tcp Read",
                 TcpCall::Close { .. } => "HostCall Tcp Close",
             },
+            HostCall::Sleep { .. } => "HostCall Sleep",
         },
         ToBroker::Returned { .. } => "Returned",
         ToBroker::Done { outcome, .. } => match outcome {
@@ -209,6 +210,7 @@ fn from_worker_to_broker() {
             ("HostCall Tcp Write", tcp_write),
             ("HostCall Tcp Read", tcp_read),
             ("HostCall Tcp Close", call(HostCall::Tcp(TcpCall::Close { connection: 1 }))),
+            ("HostCall Sleep", call(HostCall::Sleep { millis: 1500 })),
             ("Returned", ToBroker::Returned { invocation }),
             ("Done Message", done(Outcome::Message(Some(b"Hello, John!")))),
             ("Done Message none", done(Outcome::Message(None))),

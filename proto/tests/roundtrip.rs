@@ -71,7 +71,7 @@ impl Seed {
 
     fn to_broker(&self, kind: usize) -> ToBroker<'_> {
         let (invocation, call) = (self.other, self.small());
-        match kind % 14 {
+        match kind % 15 {
             0 => {
                 let report = Report { landlock_abi: self.bytes.len() as u8, layers: self.layers() };
                 ToBroker::Ready { version: self.small(), report }
@@ -89,7 +89,7 @@ impl Seed {
             }
             5 => ToBroker::HostCall { invocation, call, request: self.host_call() },
             6 => ToBroker::Returned { invocation },
-            8 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
+            12 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
             7 => {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
@@ -108,6 +108,7 @@ impl Seed {
                 };
                 ToBroker::HostCall { invocation, call, request }
             }
+            11 => ToBroker::HostCall { invocation, call, request: HostCall::Sleep { millis: self.number } },
             12 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
                 columns: vec![&self.bytes],
                 values: vec![SqlValue::Text(&self.bytes), SqlValue::Int(self.other.cast_signed())],
@@ -226,7 +227,7 @@ fn send(encode: impl FnOnce(&mut Vec<u8>), arrived: impl FnOnce(&[u8], usize)) {
 
 proptest! {
     #[test]
-    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..12) {
+    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..15) {
         let message = seed.to_broker(kind);
         send(
             |buffer| codec::encode(&message, buffer).unwrap(),
@@ -260,7 +261,7 @@ proptest! {
     #[test]
     fn damaged_messages_are_survived(
         seed in seed(),
-        kind in 0_usize..12,
+        kind in 0_usize..15,
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {

@@ -19,7 +19,7 @@ fn keys_and_values() {
     let broker = broker(
         &etcd,
         &[],
-        r#"
+        r##"
         local etcd = require("etcd")
         function OnMessage()
           local out = {}
@@ -35,7 +35,7 @@ fn keys_and_values() {
           local kv = EtcdKV.new("k", 5)
           say(kv:getKey(), kv:getValue(), tostring(getmetatable(kv) == EtcdKV))
           return table.concat(out, "\n")
-        end"#,
+        end"##,
     );
     let expected = "nil nil 1\n1 app/a 1 nil userdata\napp/a 1\napp/b 2\n2 nil\n1 nil\n1\nk 5 true";
     assert_eq!(ask(&broker), expected);
@@ -47,7 +47,7 @@ fn wrong_calls_and_refusals() {
     let broker = broker(
         &etcd,
         &[],
-        r#"
+        r##"
         function OnMessage()
           local before = tostring(EtcdKV)
           local etcd = require("etcd")
@@ -68,7 +68,7 @@ fn wrong_calls_and_refusals() {
             say(tostring(value), err)
           end
           return table.concat(out, "\n")
-        end"#,
+        end"##,
     );
     let text = ask(&broker);
     let lines: Vec<&str> = text.lines().collect();
@@ -91,13 +91,13 @@ fn the_grant_catalog() {
     let broker = broker(
         &etcd,
         &["--allow", "catalog"],
-        r#"
+        r##"
         local etcd = require("etcd")
         function OnMessage()
           etcd.put("msgscript/locks/mine", "1")
           etcd.put("other", "2")
           return #etcd.get("msgscript/", true) .. " " .. #etcd.get("", true)
-        end"#,
+        end"##,
     );
     assert_eq!(ask(&broker), "1 2");
 }
@@ -105,12 +105,12 @@ fn the_grant_catalog() {
 #[test]
 fn an_etcd_that_is_down_costs_its_calls_only() {
     let dead = format!("127.0.0.1:{}", free_port());
-    let script = r#"
+    let script = r##"
         local etcd = require("etcd")
         function OnMessage()
           local value, err = etcd.get("a", false)
           return tostring(value) .. "|" .. err .. "|" .. tostring(etcd.put("a", "b")) .. "|" .. tostring(etcd.delete("a"))
-        end"#;
+        end"##;
     let broker = Setup::new()
         .env("ETCD_ENDPOINTS", &dead)
         .args(&["--timeout", "20s"])
@@ -118,12 +118,18 @@ fn an_etcd_that_is_down_costs_its_calls_only() {
         .lua("other", "function OnMessage() return 'well' end")
         .start();
     let broker = std::sync::Arc::new(broker);
-    let asking = { let broker = broker.clone(); std::thread::spawn(move || broker.post("/s?_timeout=30s", "").only_payload()) };
+    let asking = {
+        let broker = broker.clone();
+        std::thread::spawn(move || broker.post("/s?_timeout=30s", "").only_payload())
+    };
     assert_eq!(broker.post("/other", "").only_payload(), "well");
     let text = asking.join().unwrap();
     let parts: Vec<&str> = text.split('|').collect();
     assert_eq!(parts[0], "nil", "{text}");
-    assert!(parts[1..].len() == 3 && parts[1..].iter().all(|part| *part != "nil" && !part.is_empty()), "{text}");
+    assert!(
+        parts[1..].len() == 3 && parts[1..].iter().all(|part| *part != "nil" && !part.is_empty()),
+        "{text}"
+    );
 }
 
 #[test]
@@ -132,11 +138,11 @@ fn the_connection_comes_back() {
     let broker = broker(
         &etcd,
         &[],
-        r#"
+        r##"
         local etcd = require("etcd")
         function OnMessage()
           return tostring(etcd.put("a", "b"))
-        end"#,
+        end"##,
     );
     assert_eq!(ask(&broker), "nil");
     etcd.stop();

@@ -4,7 +4,7 @@ use msgscript_tests::harness::{Broker, Setup};
 use msgscript_tests::servers::{MariaDb, PASSWORD, Postgres, free_port};
 
 /// Defines `run(statement, …)`, which says what came of each, and calls `test`.
-const SAY: &str = r#"
+const SAY: &str = r##"
     local mysql, postgres, json = require("mysql"), require("postgres"), require("json")
     local out
     function say(...)
@@ -26,7 +26,7 @@ const SAY: &str = r#"
       test(payload, mysql, postgres)
       return table.concat(out, "\n")
     end
-"#;
+"##;
 
 fn setup(lua: &str) -> Setup {
     Setup::new().lua("s", &format!("{SAY}\nfunction test(payload, mysql, postgres)\n{lua}\nend"))
@@ -43,13 +43,16 @@ fn mysql_dsn(server: &MariaDb) -> String {
 }
 
 fn postgres_dsn(server: &Postgres) -> String {
-    format!("postgres://host=127.0.0.1 port={} user=script password='{PASSWORD}' dbname=shop sslmode=disable", server.port)
+    format!(
+        "postgres://host=127.0.0.1 port={} user=script password='{PASSWORD}' dbname=shop sslmode=disable",
+        server.port
+    )
 }
 
 #[test]
 fn mysql_rows() {
     let server = MariaDb::shared();
-    let lua = r#"
+    let lua = r##"
         local db = connected(mysql, "DSN")
         say(mysql._VERSION, mysql._DEBUG, type(db), db:set_keepalive(1000, 2))
         say(db:query("CREATE OR REPLACE TABLE types (i INT, u BIGINT UNSIGNED, t TINYINT, f FLOAT, d DOUBLE, " ..
@@ -69,7 +72,7 @@ fn mysql_rows() {
         say(pcall(db.query, db, ""))
         say(db:close(), db:close(), select("#", db:query("SELECT 1")))
         say(db:set_keepalive(1, 1))
-        "#;
+        "##;
     let broker = setup(&lua.replace("DSN", &mysql_dsn(&server))).start();
     let text = ask(&broker, "");
     let lines: Vec<&str> = text.lines().collect();
@@ -88,8 +91,8 @@ fn mysql_rows() {
     }
     assert_eq!(row[0].as_object().unwrap().len(), 16, "{text}");
     assert_eq!(lines[4], "[]");
-    assert_eq!(lines[5], r#"[{"a":1,"b":0.5,"c":"it's","d":1}]"#);
-    assert_eq!(lines[6], r#"[{"x":2}]"#);
+    assert_eq!(lines[5], r##"[{"a":1,"b":0.5,"c":"it's","d":1}]"##);
+    assert_eq!(lines[6], r##"[{"x":2}]"##);
     assert!(lines[7].starts_with("nil "), "{text}");
     assert!(lines[8].starts_with("nil Error 1064 (42000): You have an error in your SQL syntax"), "{text}");
     assert_eq!(lines[9], "nil Error 1146 (42S02): Table 'shop.nope' doesn't exist");
@@ -102,7 +105,7 @@ fn mysql_rows() {
 #[test]
 fn postgres_rows() {
     let server = Postgres::shared();
-    let lua = r#"
+    let lua = r##"
         local db = connected(mysql, "DSN")
         say(db:query("DROP TABLE IF EXISTS types"))
         say(db:query("CREATE TABLE types (i INT, l BIGINT, f REAL, d FLOAT8, m NUMERIC(10,2), s TEXT, x BYTEA, b BOOLEAN, " ..
@@ -123,7 +126,7 @@ fn postgres_rows() {
         say(db:query("SELECT count(*) FROM types"))
         say(connected(postgres, {host = "127.0.0.1", port = PORT, user = "script", password = "PASS", database = "shop"})
           :query("SELECT current_user AS u"))
-        "#;
+        "##;
     let lua = lua.replace("DSN", &postgres_dsn(&server)).replace("PORT", &server.port.to_string());
     let broker = setup(&lua.replace("PASS", PASSWORD)).start();
     let text = ask(&broker, "");
@@ -136,21 +139,21 @@ fn postgres_rows() {
         "ts": "2024-05-06 07:08:09", "tz": "2024-05-06 05:08:09+00", "a": "{1,2}",
     }]);
     assert_eq!(row, expected, "{text}");
-    assert_eq!(lines[4], r#"[{"count":1,"x":"y"}]"#);
-    assert_eq!(lines[5], r#"[{"server_encoding":"UTF8"}]"#);
+    assert_eq!(lines[4], r##"[{"count":1,"x":"y"}]"##);
+    assert_eq!(lines[5], r##"[{"server_encoding":"UTF8"}]"##);
     assert!(lines[6].starts_with("nil pq: wrong number of parameters"), "{text}");
     assert_eq!(lines[7], "nil pq: syntax error at or near \"selec\"");
     assert_eq!(lines[8], "nil pq: relation \"nope\" does not exist");
     for refused in &lines[9..13] {
         assert!(refused.starts_with("nil pq: "), "{text}");
     }
-    assert_eq!(lines[13..], [r#"[{"count":1}]"#, r#"[{"u":"script"}]"#], "{text}");
+    assert_eq!(lines[13..], [r##"[{"count":1}]"##, r##"[{"u":"script"}]"##], "{text}");
 }
 
 #[test]
 fn a_client_is_one_session_that_ends_with_the_run() {
     let (maria, postgres) = (MariaDb::shared(), Postgres::shared());
-    let lua = r#"
+    let lua = r##"
         local db
         if payload == "mysql" then
           db = connected(mysql, "MYSQL")
@@ -165,8 +168,8 @@ fn a_client_is_one_session_that_ends_with_the_run() {
         say(db:query("BEGIN"))
         say(db:query("INSERT INTO session VALUES (1)"))
         say(db:query("SELECT count(*) AS n FROM session"))
-        "#;
-    let check = r#"
+        "##;
+    let check = r##"
         if payload == "mysql" then
           local db = connected(mysql, "MYSQL")
           say(db:query("SELECT @kept AS kept"), db:query("SELECT count(*) AS n FROM session"))
@@ -174,8 +177,9 @@ fn a_client_is_one_session_that_ends_with_the_run() {
           local db = connected(postgres, "POSTGRES")
           say(db:query("SELECT current_setting('application_name') AS kept"), db:query("SELECT count(*) AS n FROM session"))
         end
-        "#;
-    let filled = |lua: &str| lua.replace("MYSQL", &mysql_dsn(&maria)).replace("POSTGRES", &postgres_dsn(&postgres));
+        "##;
+    let filled =
+        |lua: &str| lua.replace("MYSQL", &mysql_dsn(&maria)).replace("POSTGRES", &postgres_dsn(&postgres));
     let broker = setup(&filled(lua))
         .lua("check", &format!("{SAY}\nfunction test(payload, mysql, postgres)\n{}\nend", filled(check)))
         .start();
@@ -191,7 +195,7 @@ fn a_client_is_one_session_that_ends_with_the_run() {
 fn connection_failures() {
     let (maria, postgres) = (MariaDb::shared(), Postgres::shared());
     let dead = free_port();
-    let lua = r#"
+    let lua = r##"
         for _, dsn in ipairs {"nonsense", "oracle://x", "x@tcp(h/d", "u@unix(/run/mysqld/mysqld.sock)/d",
           "postgres:///d?host=/run/postgresql"} do
           say(mysql.new():connect(dsn))
@@ -205,7 +209,7 @@ fn connection_failures() {
         say(db:connect("u@tcp(169.254.169.254:3306)/d"), db:query("SELECT 1"))
         say(db:connect("postgres://u@[fe80::1]:5432/d"), db:query("SELECT 1"))
         say(db:connect("u@tcp(127.0.0.1:" .. payload .. ")/d"), db:query("SELECT 1"))
-        "#;
+        "##;
     let lua = lua.replace("DEAD", &dead.to_string()).replace("MYPORT", &maria.port.to_string());
     let broker = setup(&lua.replace("PGPORT", &postgres.port.to_string())).start();
     let text = ask(&broker, &broker.http().port().to_string());
@@ -240,7 +244,7 @@ fn configured_databases() {
         url.display()
     );
     let lua = format!(
-        r#"
+        r##"
         say(connected(mysql, "shop"):query("SELECT database() AS d"))
         say(connected(postgres, "counts"):query("SELECT current_database() AS d"))
         say(mysql.new():connect("lost"))
@@ -248,16 +252,16 @@ fn configured_databases() {
         local db = mysql.new()
         say(db:connect("script:{{{{secret:db}}}}@tcp(127.0.0.1:{0})/shop"), db:query("SELECT 1 AS n"))
         say(db:connect("script:{{{{secret:elsewhere}}}}@tcp(127.0.0.1:{0})/shop"), db:query("SELECT 1 AS n"))
-        "#,
+        "##,
         maria.port
     );
     let broker = setup(&lua).config(&config).env("DB_PASSWORD", PASSWORD).start();
     let text = ask(&broker, "");
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[..2], [r#"[{"d":"shop"}]"#, r#"[{"d":"shop"}]"#], "{text}");
+    assert_eq!(lines[..2], [r##"[{"d":"shop"}]"##, r##"[{"d":"shop"}]"##], "{text}");
     assert_eq!(lines[2], "false the URL of the database lost cannot be read");
     assert!(lines[3].starts_with("false "), "{text}");
-    assert_eq!(lines[4], r#"true [{"n":1}]"#, "{text}");
+    assert_eq!(lines[4], r##"true [{"n":1}]"##, "{text}");
     assert!(lines[5].contains("denied: "), "{text}");
     assert!(!text.contains(PASSWORD) && !broker.log().contains(PASSWORD), "{text}\n{}", broker.log());
 }
@@ -265,7 +269,7 @@ fn configured_databases() {
 #[test]
 fn limits() {
     let (maria, postgres) = (MariaDb::shared(), Postgres::shared());
-    let lua = r#"
+    let lua = r##"
         local my, pg = connected(mysql, "MYSQL"), connected(postgres, "POSTGRES")
         if payload == "long" then
           local slow = mysql.new()
@@ -287,7 +291,7 @@ fn limits() {
           say(pg:query("SELECT generate_series(1, 10000000)"))
           say(pg:query("SELECT repeat('x', 500000000)"))
         end
-        "#;
+        "##;
     let lua = lua.replace("MYSQL", &mysql_dsn(&maria)).replace("POSTGRES", &postgres_dsn(&postgres));
     let broker = setup(&lua).args(&["--timeout", "10s"]).start();
     assert_eq!(ask(&broker, "long"), "nil context deadline exceeded\n[{\"n\":1}]");
@@ -304,12 +308,12 @@ fn limits() {
 #[test]
 fn files_of_the_broker_are_not_sent() {
     let server = MariaDb::shared();
-    let lua = r#"
+    let lua = r##"
         local db = connected(mysql, "DSN")
         db:query("CREATE OR REPLACE TABLE loaded (line TEXT)")
         say(db:query("LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE loaded"))
         say(connected(mysql, "DSN"):query("SELECT count(*) AS n FROM loaded"))
-        "#;
+        "##;
     let broker = setup(&lua.replace("DSN", &mysql_dsn(&server))).start();
     let text = ask(&broker, "");
     let lines: Vec<&str> = text.lines().collect();
@@ -320,14 +324,14 @@ fn files_of_the_broker_are_not_sent() {
 #[test]
 fn rights_are_the_roles() {
     let server = Postgres::shared();
-    let lua = r#"
+    let lua = r##"
         local db = connected(postgres, "DSN")
         say(db:query("SELECT pg_read_file('/etc/passwd')"))
         say(db:query("COPY (SELECT 1) TO PROGRAM 'touch /tmp/msgscript-copied'"))
         say(db:query("SET ROLE postgres"))
         say(db:query("COPY (SELECT 1) TO STDOUT"))
         say(db:query("SELECT 1 AS n"))
-        "#;
+        "##;
     let broker = setup(&lua.replace("DSN", &postgres_dsn(&server))).start();
     let text = ask(&broker, "");
     let lines: Vec<&str> = text.lines().collect();
@@ -350,6 +354,6 @@ fn the_examples_answer() {
         .file("postgres.lua", example("postgres"))
         .start();
     let ask = |path: &str, payload: &str| broker.post(path, payload).only_payload();
-    assert!(ask("/modules.mysql", "first").contains(r#"{"note":"first"}"#));
+    assert!(ask("/modules.mysql", "first").contains(r##"{"note":"first"}"##));
     assert_eq!([ask("/modules.postgres", "a"), ask("/modules.postgres", "a")], ["1", "2"]);
 }

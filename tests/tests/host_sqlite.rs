@@ -6,7 +6,7 @@ use msgscript_tests::harness::{Broker, Response, Setup};
 use tempfile::TempDir;
 
 /// Runs a script whose `say` collects lines.
-const SAY: &str = r#"
+const SAY: &str = r##"
     local sqlite3, json = require("sqlite3"), require("json")
     local out
     local function say(...)
@@ -28,7 +28,7 @@ const SAY: &str = r#"
       test(payload)
       return table.concat(out, "\n")
     end
-"#;
+"##;
 
 fn script(lua: &str) -> String {
     format!("{SAY}\nfunction test(payload)\n{lua}\nend")
@@ -55,7 +55,7 @@ fn allow(folder: &TempDir, read_only: bool) -> String {
 fn in_memory() {
     let broker = broker(
         &["--workers", "1"],
-        r#"
+        r##"
         say(sqlite3._VERSION, sqlite3._DEBUG)
         local db = open(":memory:")
         say(type(db), db:query("CREATE TABLE t (n INTEGER, r REAL, s TEXT, b BOOLEAN, d DATETIME)"))
@@ -72,9 +72,9 @@ fn in_memory() {
         say(open("named.db"):query("SELECT * FROM t"))
         local mysql = require("mysql").new()
         say(mysql:connect("sqlite3://named.db"), mysql:query("SELECT ? AS a", "x"))
-        "#,
+        "##,
     );
-    let expected = r#"0.0.0 false
+    let expected = r##"0.0.0 false
 userdata []
 []
 [{"b":true,"d":"2024-05-06","n":1,"r":0.5,"s":"x"},{"b":false}]
@@ -85,7 +85,7 @@ nil no such table: nope
 true true 0
 [{"tables":0}]
 []
-true [{"a":"x"}]"#;
+true [{"a":"x"}]"##;
     // Twice in the same worker: nothing is left of the first run.
     assert_eq!(ask(&broker, ""), expected);
     assert_eq!(ask(&broker, ""), expected);
@@ -95,7 +95,7 @@ true [{"a":"x"}]"#;
 fn no_file_is_reached_from_a_scripts_worker() {
     let broker = broker(
         &[],
-        r#"
+        r##"
         local db = open(":memory:")
         db:query("CREATE TABLE t (n)")
         for _, sql in ipairs {
@@ -110,7 +110,7 @@ fn no_file_is_reached_from_a_scripts_worker() {
           local rows, err = db:query(sql)
           say(rows and "ok" or err)
         end
-        "#,
+        "##,
     );
     let text = ask(&broker, "");
     let lines: Vec<&str> = text.lines().collect();
@@ -134,7 +134,12 @@ fn memory_is_the_runs_own() {
     ] {
         let broker = broker(&["--memory", "32MiB", "--workers", "1"], lua);
         let answer = broker.post("/s", "");
-        assert_eq!((answer.status, answer.only()["reason"].as_str()), (500, Some("memory")), "{lua}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.only()["reason"].as_str()),
+            (500, Some("memory")),
+            "{lua}: {}",
+            answer.text()
+        );
         // Whether the worker had to go or not, the next run is served.
         assert_eq!(broker.post("/s", "").status, 500);
     }
@@ -145,14 +150,14 @@ fn files_of_a_granted_folder_stay() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("data.db");
     let lua = format!(
-        r#"
+        r##"
         local db = open("{}")
         if payload ~= "" then say(db:query("CREATE TABLE IF NOT EXISTS t (n, s TEXT)")) say(db:query("INSERT INTO t VALUES (?, ?)", 1, payload)) end
         say(db:query("SELECT count(*) AS n, max(s) AS s FROM t"))
         say(db:query("SELECT * FROM nope"))
         say(db:query("SELECT ?"))
         say(db:close(), select("#", db:query("SELECT 1")))
-        "#,
+        "##,
         path.display()
     );
     let broker = broker(&["--allow", &allow(&folder, false)], &lua);
@@ -167,7 +172,7 @@ fn files_of_a_granted_folder_stay() {
 fn a_transaction_ends_with_its_run() {
     let folder = TempDir::new().unwrap();
     let lua = format!(
-        r#"
+        r##"
         local db = open("{}/data.db")
         db:query("CREATE TABLE IF NOT EXISTS t (n)")
         say(db:query("BEGIN"))
@@ -175,7 +180,7 @@ fn a_transaction_ends_with_its_run() {
         say(db:query("SELECT count(*) AS n FROM t"))
         if payload == "commit" then say(db:query("COMMIT")) end
         if payload == "fail" then error("no") end
-        "#,
+        "##,
         folder.path().display()
     );
     let broker = broker(&["--allow", &allow(&folder, false)], &lua);
@@ -193,7 +198,7 @@ fn a_granted_folder_is_all_that_opens() {
     symlink(&secret, folder.path().join("link.db")).unwrap();
     symlink(other.path(), folder.path().join("away")).unwrap();
     let lua = format!(
-        r#"
+        r##"
         local folder, other = "{}", "{}"
         local db = open(folder .. "/data.db")
         db:query("CREATE TABLE t (n)")
@@ -208,7 +213,7 @@ fn a_granted_folder_is_all_that_opens() {
         say(open(folder .. "/away/new.db"):query("CREATE TABLE x (n)"))
         say(open(folder .. "/../" .. other:match("[^/]+$") .. "/secret.db"):query("CREATE TABLE x (n)"))
         say(open(other .. "/secret.db"):query("CREATE TABLE virtual (n)"))
-        "#,
+        "##,
         folder.path().display(),
         other.path().display()
     );
@@ -220,7 +225,8 @@ fn a_granted_folder_is_all_that_opens() {
     assert!(lines[6].starts_with("nil ") && lines[7] == "nil not authorized", "{text}");
     assert!(lines[8].contains("not open: ") || lines[8].starts_with("nil "), "{text}");
     assert_eq!(std::fs::read(&secret).unwrap(), b"");
-    let left: Vec<_> = std::fs::read_dir(other.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(other.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["secret.db"], "{text}");
 }
 
@@ -228,12 +234,12 @@ fn a_granted_folder_is_all_that_opens() {
 fn a_folder_granted_to_be_read() {
     let folder = TempDir::new().unwrap();
     let lua = format!(
-        r#"
+        r##"
         local path = "{}/data.db"
         local db = open(path, {{mode = payload}})
         say(db:query("CREATE TABLE t (n)"))
         say(db:query("SELECT count(*) AS n FROM sqlite_master"))
-        "#,
+        "##,
         folder.path().display()
     );
     {
@@ -251,14 +257,14 @@ fn a_folder_granted_to_be_read() {
 fn runs_at_the_same_time_wait_for_each_other() {
     let folder = TempDir::new().unwrap();
     let lua = format!(
-        r#"
+        r##"
         local db = open("{}/data.db")
         db:query("CREATE TABLE IF NOT EXISTS t (n)")
         for i = 1, 20 do
           local rows, err = db:query("INSERT INTO t VALUES (1)")
           if err then say(err) end
         end
-        "#,
+        "##,
         folder.path().display()
     );
     let broker = broker(&["--allow", &allow(&folder, false), "--workers", "4"], &lua);
@@ -275,10 +281,10 @@ fn a_long_query_ends_with_its_run() {
     let folder = TempDir::new().unwrap();
     let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
     let lua = format!(
-        r#"
+        r##"
         local db = open(payload == "file" and "{}/data.db" or ":memory:")
         say(db:query("{endless}"))
-        "#,
+        "##,
         folder.path().display()
     );
     let broker = broker(&["--allow", &allow(&folder, false), "--timeout", "1s"], &lua);
@@ -291,5 +297,5 @@ fn the_example_adds_up() {
     let example = std::fs::read_to_string("../examples/modules/sqlite3.lua").unwrap();
     let broker = Setup::new().file("sqlite3.lua", example).start();
     let answer = broker.post("/modules.sqlite3", "ann 5\nbob 7\nann 4\n");
-    assert_eq!(answer.only_payload(), r#"[{"name":"ann","sum":9},{"name":"bob","sum":7}]"#);
+    assert_eq!(answer.only_payload(), r##"[{"name":"ann","sum":9},{"name":"bob","sum":7}]"##);
 }

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Invoke, Level, Part};
 
+use jiff::tz::TimeZone;
 use modules::etcd::Pairs;
 use modules::io::Streams;
 use modules::re::Patterns;
@@ -100,6 +101,8 @@ pub struct Ctx {
     pub memory_limit: usize,
     /// The bytes of a result that was last refused as too large.
     pub refused_memory: Option<u64>,
+    /// The server's time zone, read before the jail closed.
+    pub local_zone: TimeZone,
     /// The way out.
     pub outside: Way,
     /// What was logged.
@@ -108,7 +111,7 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// A context whose way out is this.
+    /// A context whose way out is this. Reads the server's time zone, so it must be made before the jail closes.
     #[must_use]
     pub fn new(outside: Box<dyn Outside>) -> Ctx {
         let outside = Way::new(outside);
@@ -121,6 +124,7 @@ impl Ctx {
             sql: Clients::default(),
             memory_limit: DEFAULT_MEMORY,
             refused_memory: None,
+            local_zone: modules::time::zone::system(),
             outside,
             #[cfg(test)]
             log_sink: Vec::new(),

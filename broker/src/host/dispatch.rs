@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Answer, Budget, Call, Caller, Powers, command, env, etcd, files, library, nats, tcp};
+use super::{Answer, Budget, Call, Caller, Powers, command, env, etcd, files, library, nats, sleep, tcp};
 use crate::app::Core;
 use crate::telemetry;
 
@@ -21,6 +21,7 @@ impl Powers for Core {
                 Call::Folders => Answer::Folders(policy.grants.files.clone()),
                 Call::Command(command) => command::answer(&self, &policy, &caller, command).await,
                 Call::File(operation) => files::answer(&policy, &caller, operation).await,
+                Call::Sleep { millis } => sleep::sleep(&caller, millis).await,
                 Call::NatsPublish { subject, payload } => {
                     nats::publish(self.door(), &policy, &caller, subject, payload).await
                 }

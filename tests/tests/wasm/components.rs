@@ -1,5 +1,8 @@
 //! Components: commands, and HTTP handlers as other servers run them.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+
 use msgscript_tests::harness::Setup;
 use msgscript_tests::wasm;
 
@@ -48,4 +51,38 @@ fn a_response_has_a_limit() {
     let response = broker.post("/echo", "z".repeat(200_000));
     assert_eq!((response.status, response.header("msgscript-reason")), (500, Some("output")));
     assert_eq!(broker.post("/echo", "small").status, 201);
+}
+
+/// A server that answers one request after another with 203 and the request's head.
+fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = [0; 4096];
+            let size = stream.read(&mut head).unwrap_or(0);
+            let answer = format!("HTTP/1.1 203 X\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n");
+            let _ = stream.write_all(&[answer.as_bytes(), &head[..size]].concat());
+        }
+    });
+    address
+}
+
+/// Requests that a component makes are host calls, under the same policy as those of Lua's `http`.
+#[test]
+fn outgoing_requests_go_through_the_broker() {
+    let fetch = wasm::component_of(include_str!("fetch.wat"), "fetch", include_str!("http.wit"));
+    let broker = with(Setup::new(), "fetch", &fetch).start();
+    let address = server();
+    let response = broker.post("/fetch", address.to_string());
+    assert_eq!(response.status, 203, "{}\n{}", response.text(), broker.log());
+    let text = response.text();
+    assert!(text.starts_with("GET /x?y HTTP/1.1\r\n") && text.contains("x-from: wasm\r\n"), "{text}");
+    assert!(text.to_lowercase().contains(&format!("host: {address}\r\n")), "{text}");
+    // HTTP-request-denied is the sixteenth error: the broker's own door, and a metadata service.
+    for denied in [broker.http().to_string(), "169.254.169.254".to_owned()] {
+        let response = broker.post("/fetch", &denied);
+        assert_eq!((response.status, response.text().as_str()), (502, "P"), "{denied}: {}", broker.log());
+    }
+    broker.wait_for_words(&["denied", "169.254.169.254"]);
 }

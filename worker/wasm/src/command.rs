@@ -3,13 +3,17 @@
 //! Takes an invocation, gives how it ended. There are no folders, no arguments but the name, no sockets;
 //! clocks and random numbers work.
 
+use std::sync::{Arc, Mutex};
+
 use msgscript_proto::message::{Entry, Invoke};
+use msgscript_worker::serve::Broker;
 use wasmtime::{Error, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use crate::budget::Budget;
+use crate::http::Outgoing;
 use crate::preview1::{self, Preview1};
 use crate::preview2::Preview2;
 use crate::run::{Ended, Failed, judge};
@@ -82,10 +86,15 @@ pub async fn run(pre: &wasmtime::InstancePre<Preview1>, invoke: &Invoke<'_>) -> 
 }
 
 /// Runs a component of the world `wasi:cli/command`.
-pub async fn run_component(pre: &CommandPre<Preview2>, invoke: &Invoke<'_>) -> Ended {
+pub async fn run_component(
+    pre: &CommandPre<Preview2>,
+    invoke: &Invoke<'_>,
+    outside: Arc<Mutex<Broker>>,
+) -> Ended {
     let mut surroundings = Surroundings::of(invoke);
     let wasi = surroundings.builder().build();
-    let mut store = Store::new(pre.engine(), Preview2::new(wasi, Budget::new(invoke.limits.memory)));
+    let state = Preview2::new(wasi, Budget::new(invoke.limits.memory), Outgoing::new(outside));
+    let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| &mut state.budget);
     store.set_epoch_deadline(1);
     let result = async {

@@ -22,10 +22,10 @@ pub struct Preview2 {
 
 impl Preview2 {
     /// An instance's own.
-    pub fn new(wasi: WasiCtx, budget: Budget) -> Preview2 {
+    pub fn new(wasi: WasiCtx, budget: Budget, outgoing: Outgoing) -> Preview2 {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
-        Preview2 { wasi, http: WasiHttpCtx::new(), table, outgoing: Outgoing, budget }
+        Preview2 { wasi, http: WasiHttpCtx::new(), table, outgoing, budget }
     }
 }
 

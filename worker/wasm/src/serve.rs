@@ -3,6 +3,8 @@
 //! Takes an open link and what the worker is to be; builds the engine and its runtime, closes the jail, then
 //! serves until the broker closes its end. Gives the status to exit with.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use msgscript_proto::codec;
 use msgscript_proto::message::{Invoke, Level, Setup, ToWorker};
 use msgscript_proto::outcome::{Fault, Outcome};
@@ -50,7 +52,8 @@ struct Worker<'a> {
     runtime: Runtime,
     bound: Option<Result<Bound, Unbound>>,
     out: Link,
-    outside: Broker,
+    /// The way out, shared with what a component calls.
+    outside: Arc<Mutex<Broker>>,
 }
 
 impl<'a> Worker<'a> {
@@ -59,7 +62,7 @@ impl<'a> Worker<'a> {
         let engine = engine::running()?;
         signals::interrupt(&engine)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        Ok(Worker { setup, engine, runtime, bound: None, out: Link::new(), outside: Broker::new() })
+        Ok(Worker { setup, engine, runtime, bound: None, out: Link::new(), outside: Arc::default() })
     }
 
     fn handle(&mut self, bytes: &[u8]) -> Result<(), i32> {
@@ -76,12 +79,13 @@ impl<'a> Worker<'a> {
     }
 
     fn invoke(&mut self, invoke: &Invoke<'_>) -> std::io::Result<()> {
-        self.outside.start(invoke);
-        let Worker { bound, runtime, .. } = self;
+        self.outside().start(invoke);
+        let Worker { bound, runtime, outside, .. } = self;
+        let outside = outside.clone();
         let (ended, nanos) = run(invoke, || match bound {
             Some(Ok(Bound::Command(pre))) => runtime.block_on(command::run(pre, invoke)),
-            Some(Ok(Bound::Component(pre))) => runtime.block_on(command::run_component(pre, invoke)),
-            Some(Ok(Bound::Proxy(pre))) => runtime.block_on(http::run(pre, invoke)),
+            Some(Ok(Bound::Component(pre))) => runtime.block_on(command::run_component(pre, invoke, outside)),
+            Some(Ok(Bound::Proxy(pre))) => runtime.block_on(http::run(pre, invoke, outside)),
             Some(Err(Unbound::Module(text))) => Ended::Failed(Failed::Trap(text.clone())),
             Some(Err(Unbound::Artifact(text))) => Ended::Failed(Failed::Artifact(text.clone())),
             None => Ended::Failed(Failed::Artifact("the worker was not bound".to_owned())),
@@ -128,7 +132,12 @@ impl<'a> Worker<'a> {
     /// Logs a text line by line.
     fn log(&mut self, text: &[u8]) {
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            self.outside.log(Level::Info, line);
+            self.outside().log(Level::Info, line);
         }
+    }
+
+    fn outside(&self) -> MutexGuard<'_, Broker> {
+        // One thread: nobody can have died with it.
+        self.outside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
