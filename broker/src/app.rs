@@ -21,8 +21,10 @@ use crate::catalog::{Catalog, Executor, Script, file};
 use crate::config::value::Backend;
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
+use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
+use crate::host::sql::Sql;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
 use crate::invocation::{DEFAULT_TENANT, Ending, Message, Tenant};
@@ -69,6 +71,10 @@ pub struct Core {
     pub net: Rc<Net>,
     /// Their HTTP client.
     pub http: Client,
+    /// Their way to etcd.
+    pub etcd: Etcd,
+    /// Their way to databases.
+    pub sql: Sql,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -140,6 +146,8 @@ impl Core {
         self.secrets.configure(&config.tables.secrets);
         self.net.configure(config.http_ca.clone());
         self.http.forget();
+        self.etcd.configure(&config.etcd);
+        self.sql.configure(&config.tables.databases);
     }
 
     /// A configuration comes into force.
@@ -415,6 +423,8 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         records: Records::default(),
         secrets: Secrets::default(),
         http: Client::new(net.clone()),
+        etcd: Etcd::default(),
+        sql: Sql::new(net.clone(), pool.clone()),
         net,
         door: OnceCell::new(),
         answering: Rc::new(()),

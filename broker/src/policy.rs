@@ -11,8 +11,10 @@ pub mod env;
 pub mod file;
 pub mod grant;
 pub mod grants;
+pub mod key;
 pub mod nats;
 pub mod secrets;
+pub mod sql;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -10,6 +10,7 @@ use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
+use msgscript_proto::sql::{Rows, SqlValue, SqliteCall, SqliteReply};
 use msgscript_proto::{MAX_MESSAGE, VERSION};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -108,6 +109,10 @@ impl Seed {
                 ToBroker::HostCall { invocation, call, request }
             }
             11 => ToBroker::HostCall { invocation, call, request: HostCall::Sleep { millis: self.number } },
+            12 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
+                columns: vec![&self.bytes],
+                values: vec![SqlValue::Text(&self.bytes), SqlValue::Int(self.other.cast_signed())],
+            })),
             _ => ToBroker::Probed { result: self.other.cast_signed() },
         }
     }
@@ -144,7 +149,7 @@ impl Seed {
 
     fn to_worker(&self, kind: usize) -> ToWorker<'_> {
         let (script, call) = (self.number, self.small());
-        match kind % 14 {
+        match kind % 15 {
             0 => ToWorker::Setup(Setup {
                 version: VERSION,
                 engine: Engine::LuaJit,
@@ -177,6 +182,11 @@ impl Seed {
                 let (stdout, stderr) = (&*self.bytes, self.text.as_bytes());
                 ToWorker::HostReply { call, reply: HostReply::Command { status: -1, stdout, stderr } }
             }
+            13 => ToWorker::Sqlite(SqliteCall::Query {
+                sql: &self.bytes,
+                args: self.text.as_bytes(),
+                most: self.number,
+            }),
             _ => {
                 let args = [ProbeArg::Value(self.number); 6];
                 ToWorker::Probe(Probe::Syscall { number: -1, args, buffers: vec![self.bytes.clone()] })

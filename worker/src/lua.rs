@@ -18,8 +18,10 @@ use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Invoke, Level, Part};
 
 use jiff::tz::TimeZone;
+use modules::etcd::Pairs;
 use modules::io::Streams;
 use modules::re::Patterns;
+use modules::sql::Clients;
 use scratch::Scratch;
 
 /// The memory limit of a `Ctx` before its first run, in bytes: the contract's default.
@@ -91,6 +93,10 @@ pub struct Ctx {
     /// Compiled patterns of `re`. They depend on nothing but their text, so they are kept for the
     /// tenant's next invocation.
     pub patterns: Patterns,
+    /// Keys and values that scripts hold.
+    pub pairs: Pairs,
+    /// Database clients and databases in memory.
+    pub sql: Clients,
     /// The memory limit of the invocation, in bytes.
     pub memory_limit: usize,
     /// The bytes of a result that was last refused as too large.
@@ -114,6 +120,8 @@ impl Ctx {
             streams: Streams::default(),
             env: BTreeMap::new(),
             patterns: Patterns::default(),
+            pairs: Pairs::default(),
+            sql: Clients::default(),
             memory_limit: DEFAULT_MEMORY,
             refused_memory: None,
             local_zone: modules::time::zone::system(),
@@ -135,6 +143,8 @@ impl Ctx {
         self.scratch.reset();
         self.streams = Streams::default();
         self.env.clear();
+        self.pairs = Pairs::default();
+        self.sql = Clients::default();
         self.refused_memory = None;
     }
 

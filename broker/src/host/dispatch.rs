@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Answer, Budget, Call, Caller, Powers, command, env, files, library, nats, sleep, tcp};
+use super::{Answer, Budget, Call, Caller, Powers, command, env, etcd, files, library, nats, sleep, tcp};
 use crate::app::Core;
 use crate::telemetry;
 
@@ -31,6 +31,8 @@ impl Powers for Core {
                 }
                 Call::Http(requests) => self.http.fetch_all(&policy, &self.secrets, &caller, requests).await,
                 Call::Tcp(act) => tcp::act(&self.net, &policy, &caller, act).await,
+                Call::Etcd(act) => etcd::answer(&self.etcd, &policy, &caller, act).await,
+                Call::Sql(act) => self.sql.answer(&policy, &self.secrets, &caller, act).await,
             };
             if let Answer::Denied(text) = &answer {
                 telemetry::denied(&caller.invocation, text, quiet);

@@ -1,6 +1,7 @@
 //! The built-in modules by name, and the functions behind the base environment.
 
 pub mod base;
+pub mod etcd;
 pub mod cmd;
 pub mod crypto;
 pub mod filepath;
@@ -16,6 +17,7 @@ pub mod loglevel;
 pub mod nats;
 pub mod os;
 pub mod re;
+pub mod sql;
 pub mod runtime;
 pub mod scrape;
 pub mod storage;
@@ -31,6 +33,7 @@ use super::value::{HostFn, Module};
 
 /// Every module that `require` finds without asking the broker.
 pub const ALL: &[Module] = &[
+    etcd::MODULE,
     cmd::MODULE,
     crypto::MODULE,
     filepath::MODULE,
@@ -54,6 +57,9 @@ pub const ALL: &[Module] = &[
     time::MODULE,
     vault::MODULE,
     yaml::MODULE,
+    sql::MYSQL,
+    sql::POSTGRES,
+    sql::SQLITE,
 ];
 
 /// The functions that the prelude gets in its table `host`, by these names. Messages name them by what
