@@ -128,10 +128,12 @@ impl Plan {
         }
         self.check()?;
         if self.has(Layer::Seccomp) {
-            syscalls::close(self.engine).of(Layer::Seccomp)?;
-            if self.engine == Engine::ProbeWasmBound {
-                syscalls::close_bound().of(Layer::Seccomp)?;
-            }
+            // A probe of a bound worker becomes one as that does.
+            let first = if self.engine == Engine::ProbeWasmBound { Engine::ProbeWasm } else { self.engine };
+            syscalls::close(first).of(Layer::Seccomp)?;
+        }
+        if self.engine == Engine::ProbeWasmBound {
+            self.narrow()?;
         }
         let layers = Layer::ALL.into_iter().filter(|layer| self.has(*layer)).collect();
         Ok(Report { landlock_abi, layers })
@@ -147,6 +149,18 @@ impl Plan {
             loading::close(self.engine).of(Layer::Seccomp)?;
         }
         load();
+        Ok(())
+    }
+
+    /// See [`narrow`].
+    fn narrow(&self) -> Result<(), JailError> {
+        sys::deny_executable_memory();
+        if self.has(Layer::Rlimits) {
+            limits::close_descriptors(Role { descriptors: 0, ..self.role() }).of(Layer::Rlimits)?;
+        }
+        if self.has(Layer::Seccomp) {
+            syscalls::close_bound().of(Layer::Seccomp)?;
+        }
         Ok(())
     }
 
@@ -187,11 +201,7 @@ pub fn close(setup: &Setup, data: u64, load: Option<&mut dyn FnMut()>) -> Result
 /// # Errors
 /// When the second filter does not close. The process must end then.
 pub fn narrow(setup: &Setup) -> Result<(), JailError> {
-    sys::deny_executable_memory();
-    if !setup.without.contains(&Layer::Seccomp) {
-        syscalls::close_bound().of(Layer::Seccomp)?;
-    }
-    Ok(())
+    Plan::new(setup, 0).narrow()
 }
 
 /// Closes the jail and greets the broker, or tells it what failed.

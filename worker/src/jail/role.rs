@@ -10,8 +10,8 @@ use msgscript_proto::message::Engine;
 const SQLITE_DESCRIPTORS: u64 = 64;
 
 /// Descriptors of a worker of WebAssembly: its three, and one for the data image of each of a module's
-/// memories (32 at most), made while binding, until the second filter ends that.
-const WASM_DESCRIPTORS: u64 = 3 + 32;
+/// memories (29 at most), made while binding, until the second filter ends that.
+const WASM_DESCRIPTORS: u64 = 3 + 29;
 
 /// What an engine may have of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
