@@ -304,9 +304,9 @@ mod tests {
         let tenants: [Tenant; 2] = ["light".into(), "heavy".into()];
         let mut queue = Queue::new(1000);
         let mut used = [0_u64; 2];
-        for n in 0..2 {
+        for (n, tenant) in tenants.iter().enumerate() {
             for _ in 0..100 {
-                queue.push(&tenants[n], 1000, n).unwrap();
+                queue.push(tenant, 1000, n).unwrap();
             }
         }
         for _ in 0..2000 {

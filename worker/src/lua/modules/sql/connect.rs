@@ -151,8 +151,7 @@ fn options_dsn(mut options: Tokens<'_>, plain: Plain) -> Option<Vec<u8>> {
     let mut given =
         Options { host: b"127.0.0.1", port: None, database: b"", user: b"", password: b"", charset: b"" };
     let mut any = false;
-    loop {
-        let Token::Str(key) = options.next()? else { break };
+    while let Token::Str(key) = options.next()? {
         any = true;
         let value = options.next()?;
         match (key, value) {

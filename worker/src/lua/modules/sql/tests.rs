@@ -81,8 +81,8 @@ fn wrong_calls() {
     let table = call(query::query, ctx, &[db.clone(), "SELECT ?".into(), array([])]).unwrap();
     let text = "sql: converting argument $1 type: unsupported type map[string]interface {}, a map";
     assert_eq!(table, [Value::Nil, text.into()]);
-    assert_eq!(call(close, ctx, &[db.clone()]).unwrap(), [true.into()]);
-    assert_eq!(call(close, ctx, &[db.clone()]).unwrap(), [true.into()]);
+    assert_eq!(call(close, ctx, std::slice::from_ref(&db)).unwrap(), [true.into()]);
+    assert_eq!(call(close, ctx, std::slice::from_ref(&db)).unwrap(), [true.into()]);
     assert_eq!(run(ctx, &db, "SELECT 1"), []);
 }
 
