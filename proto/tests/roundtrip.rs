@@ -109,7 +109,7 @@ impl Seed {
                 ToBroker::HostCall { invocation, call, request }
             }
             11 => ToBroker::HostCall { invocation, call, request: HostCall::Sleep { millis: self.number } },
-            12 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
+            13 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
                 columns: vec![&self.bytes],
                 values: vec![SqlValue::Text(&self.bytes), SqlValue::Int(self.other.cast_signed())],
             })),

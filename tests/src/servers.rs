@@ -157,7 +157,11 @@ impl Postgres {
         let (folder, port) = (folder(), free_port());
         let data = folder.path().join("data");
         let socket = folder.path().to_str().expect("UTF-8").to_owned();
-        run(quiet(&format!("{bin}/initdb")).args(["-U", "postgres", "-A", "scram-sha-256", "--auth-local=trust"]).arg("-D").arg(&data).args(["-E", "UTF8", "--locale=C", "--no-sync"]));
+        run(quiet(&format!("{bin}/initdb"))
+            .args(["-U", "postgres", "-A", "scram-sha-256", "--auth-local=trust"])
+            .arg("-D")
+            .arg(&data)
+            .args(["-E", "UTF8", "--locale=C", "--no-sync"]));
         let mut server = quiet(&format!("{bin}/postgres"));
         server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", &socket, "-F"]);
         let mut process = Process(server.spawn().expect("postgres starts"));
@@ -182,9 +186,13 @@ fn psql(bin: &str, socket: &str, port: u16, sql: &str) -> bool {
 
 /// Where Debian keeps the programs of its newest PostgreSQL.
 fn postgres_programs() -> String {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed (see scripts/test)");
-    let mut found: Vec<_> =
-        versions.flatten().map(|entry| entry.path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect();
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed (see scripts/test)");
+    let mut found: Vec<_> = versions
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
     found.sort();
     found.pop().expect("a PostgreSQL server").to_str().expect("UTF-8").to_owned()
 }
@@ -214,8 +222,8 @@ impl MariaDb {
         let data = folder.path().join("data");
         let init = folder.path().join("init.sql");
         let sql = format!(
-            "CREATE DATABASE shop; CREATE USER 'script'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n\
-             GRANT ALL ON shop.* TO 'script'@'127.0.0.1'; GRANT PROCESS ON *.* TO 'script'@'127.0.0.1';\n"
+            "CREATE DATABASE shop;\nCREATE USER 'script'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n\
+             GRANT ALL ON shop.* TO 'script'@'127.0.0.1';\nGRANT PROCESS ON *.* TO 'script'@'127.0.0.1';\n"
         );
         std::fs::write(&init, sql).expect("a file");
         readable(&init);

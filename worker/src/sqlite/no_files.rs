@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,7 +49,34 @@ pub(super) fn install() -> Result<(), SqlError> {
     // SQLite keeps the address for the life of the process.
     let none = Box::leak(Box::new(none));
     // SAFETY: the structure is complete for its version and lives for ever.
-    check(unsafe { ffi::sqlite3_vfs_register(none, 1) })
+    check(unsafe { ffi::sqlite3_vfs_register(none, 1) })?;
+    // The others can be asked for by name (`file:x?vfs=unix`); without a file system `memdb` stays harmless.
+    // SAFETY: names end with a zero; SQLite gives null, or a structure of its own that it unregisters.
+    unsafe {
+        for name in [c"unix", c"unix-none", c"unix-dotfile", c"unix-excl"] {
+            let known = ffi::sqlite3_vfs_find(name.as_ptr());
+            if !known.is_null() {
+                check(ffi::sqlite3_vfs_unregister(known))?;
+            }
+        }
+    }
+    only_ours()
+}
+
+/// Whether no other file system is left but that in memory.
+fn only_ours() -> Result<(), SqlError> {
+    // SAFETY: SQLite's list of its structures, which nobody changes meanwhile; names end with a zero.
+    unsafe {
+        let mut known = ffi::sqlite3_vfs_find(ptr::null());
+        while !known.is_null() {
+            let name = CStr::from_ptr((*known).zName);
+            if name != c"none" && name != c"memdb" {
+                return Err(SqlError::Sqlite(format!("SQLite has the file system {name:?}")));
+            }
+            known = (*known).pNext;
+        }
+    }
+    Ok(())
 }
 
 unsafe extern "C" fn open(

@@ -121,7 +121,7 @@ fn port(text: &str) -> Result<u16, DsnError> {
 fn address(text: &str, usual: u16) -> Result<Place, DsnError> {
     let (host, behind) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((host, behind)) if behind.is_empty() => (host, None),
+            Some((host, "")) => (host, None),
             Some((host, behind)) => match behind.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None => return wrong("the address is malformed"),
