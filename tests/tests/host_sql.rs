@@ -33,7 +33,7 @@ fn setup(lua: &str) -> Setup {
 }
 
 fn ask(broker: &Broker, payload: &str) -> String {
-    let answer = broker.post("/s?_timeout=30s", payload);
+    let answer = broker.post("/s?_timeout=60s", payload);
     assert_eq!(answer.status, 200, "{}\n{}", answer.text(), broker.log());
     answer.only_payload()
 }
@@ -187,7 +187,7 @@ fn a_client_is_one_session_that_ends_with_the_run() {
     assert_eq!(ask(&broker, "mysql"), begun("5"));
     assert_eq!(ask(&broker, "postgres"), begun("\"kept\""));
     let check = |payload: &str| broker.post("/check", payload).only_payload();
-    assert_eq!(check("mysql"), "[{}] [{\"n\":0}]");
+    assert_eq!(check("mysql"), "[[]] [{\"n\":0}]");
     assert_eq!(check("postgres"), "[{\"kept\":\"msgscript\"}] [{\"n\":0}]");
 }
 
@@ -293,8 +293,13 @@ fn limits() {
         end
         "##;
     let lua = lua.replace("MYSQL", &mysql_dsn(&maria)).replace("POSTGRES", &postgres_dsn(&postgres));
-    let broker = setup(&lua).args(&["--timeout", "10s"]).start();
-    assert_eq!(ask(&broker, "long"), "nil context deadline exceeded\n[{\"n\":1}]");
+    let broker = setup(&lua).args(&["--timeout", "60s"]).start();
+    // Whichever clock is first: the server's or ours.
+    let long = ask(&broker, "long");
+    assert!(
+        long.starts_with("nil ") && long.contains("exceeded") && long.ends_with("\n[{\"n\":1}]"),
+        "{long}"
+    );
     for line in ask(&broker, "").lines() {
         assert_eq!(line, "nil limit of bytes that host calls may bring in reached");
     }
