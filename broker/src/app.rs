@@ -412,17 +412,19 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     Ok(core)
 }
 
-/// The compiled modules, kept in the broker's own folder. Without the program, or without a folder, functions
-/// of other kinds run all the same.
+/// The compiled modules. They are kept over restarts where the broker has a folder of its own. Without the
+/// program, functions of other kinds run all the same.
 fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
     let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
         return Ok(Modules::new(None, None, config.queue));
     };
-    let store = Store::open(config.state_dir.as_deref()).inspect_err(
-        |error| tracing::warn!(%error, "compiled modules cannot be kept: each start compiles anew"),
-    );
+    let open = |folder: &PathBuf| {
+        let store = Store::open(folder);
+        store.inspect_err(|error| tracing::warn!(%error, "compiled modules are not kept over restarts")).ok()
+    };
+    let store = config.state_dir.as_ref().and_then(open);
     let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
-    Ok(Modules::new(Some((compiler, binary)), store.ok(), config.queue))
+    Ok(Modules::new(Some((compiler, binary)), store, config.queue))
 }
 
 /// Has the pool hold a worker ready as soon as there are WebAssembly functions.

@@ -120,10 +120,12 @@ impl Plan {
         }
         self.check()?;
         if self.has(Layer::Seccomp) {
-            syscalls::close(self.engine).of(Layer::Seccomp)?;
-            if self.engine == Engine::ProbeWasmBound {
-                syscalls::close_bound().of(Layer::Seccomp)?;
-            }
+            // A probe of a bound worker becomes one as that does.
+            let first = if self.engine == Engine::ProbeWasmBound { Engine::ProbeWasm } else { self.engine };
+            syscalls::close(first).of(Layer::Seccomp)?;
+        }
+        if self.engine == Engine::ProbeWasmBound {
+            self.narrow()?;
         }
         let layers = Layer::ALL.into_iter().filter(|layer| self.has(*layer)).collect();
         Ok(Report { landlock_abi, layers })
@@ -139,6 +141,18 @@ impl Plan {
             loading::close(self.engine).of(Layer::Seccomp)?;
         }
         load();
+        Ok(())
+    }
+
+    /// See [`narrow`].
+    fn narrow(&self) -> Result<(), JailError> {
+        sys::deny_executable_memory();
+        if self.has(Layer::Rlimits) {
+            limits::close_descriptors(0).of(Layer::Rlimits)?;
+        }
+        if self.has(Layer::Seccomp) {
+            syscalls::close_bound().of(Layer::Seccomp)?;
+        }
         Ok(())
     }
 
@@ -192,7 +206,7 @@ fn image(engine: Engine) -> u64 {
 }
 
 /// The most data images that a WebAssembly worker may make.
-const IMAGES: u64 = 32;
+const IMAGES: u64 = 29;
 
 /// Closes the jail of a WebAssembly worker further, once it is bound to its module and before any of that
 /// runs: no memory becomes executable from here on, no descriptor comes to be, and there is no way to change
@@ -201,11 +215,7 @@ const IMAGES: u64 = 32;
 /// # Errors
 /// When the second filter does not close. The process must end then.
 pub fn narrow(setup: &Setup) -> Result<(), JailError> {
-    sys::deny_executable_memory();
-    if !setup.without.contains(&Layer::Seccomp) {
-        syscalls::close_bound().of(Layer::Seccomp)?;
-    }
-    Ok(())
+    Plan::new(setup, 0).narrow()
 }
 
 /// Closes the jail and greets the broker, or tells it what failed.

@@ -32,23 +32,18 @@ pub struct Store {
     folder: PathBuf,
     secret: [u8; 32],
     most: u64,
-    /// Whether the folder goes with the value.
-    temporary: bool,
 }
 
 impl Store {
-    /// The store in this folder of the broker's own, or in a private temporary one.
+    /// The store in this folder of the broker's own.
     ///
     /// # Errors
     /// When the folder or the key cannot be made or read.
-    pub fn open(state: Option<&Path>) -> io::Result<Store> {
-        let (folder, temporary) = match state {
-            Some(state) => (state.join("wasm"), false),
-            None => (nix::unistd::mkdtemp(&std::env::temp_dir().join("msgscript-XXXXXX"))?, true),
-        };
+    pub fn open(state: &Path) -> io::Result<Store> {
+        let folder = state.join("wasm");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let secret = secret(&folder)?;
-        Ok(Store { folder, secret, most: MOST, temporary })
+        Ok(Store { folder, secret, most: MOST })
     }
 
     /// The artifact of this key, if there is one and it is as it was written.
@@ -130,14 +125,6 @@ impl Store {
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        if self.temporary {
-            let _ = fs::remove_dir_all(&self.folder);
-        }
-    }
-}
-
 /// The folder's own secret; made when there is none. Two brokers that start at once agree on one.
 fn secret(folder: &Path) -> io::Result<[u8; 32]> {
     let path = folder.join("key");
@@ -175,10 +162,10 @@ mod tests {
     #[test]
     fn what_was_kept_is_there_for_the_next_start() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::open(Some(state.path())).unwrap();
+        let store = Store::open(state.path()).unwrap();
         store.save(&A, b"code").unwrap();
         drop(store);
-        let store = Store::open(Some(state.path())).unwrap();
+        let store = Store::open(state.path()).unwrap();
         assert_eq!(store.load(&A).as_deref(), Some(&b"code"[..]));
         assert_eq!(store.load(&B), None);
         let mode =
@@ -192,7 +179,7 @@ mod tests {
     #[test]
     fn damaged_and_foreign_files_are_dropped() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::open(Some(state.path())).unwrap();
+        let store = Store::open(state.path()).unwrap();
         let path = store.path(&A);
         store.save(&A, b"code").unwrap();
         let whole = fs::read(&path).unwrap();
@@ -212,13 +199,13 @@ mod tests {
         fs::write(&path, &whole).unwrap();
         assert!(store.load(&A).is_some());
         fs::write(state.path().join("wasm/key"), [7; 32]).unwrap();
-        assert_eq!(Store::open(Some(state.path())).unwrap().load(&A), None, "of another broker");
+        assert_eq!(Store::open(state.path()).unwrap().load(&A), None, "of another broker");
     }
 
     #[test]
     fn the_least_recently_used_makes_room() {
         let state = tempfile::tempdir().unwrap();
-        let mut store = Store::open(Some(state.path())).unwrap();
+        let mut store = Store::open(state.path()).unwrap();
         store.most = 250;
         let age = |key, seconds| {
             let then = SystemTime::now() - std::time::Duration::from_secs(seconds);
@@ -231,15 +218,5 @@ mod tests {
         assert!(store.load(&A).is_some(), "used just now");
         store.save(&C, &[1; 68]).unwrap();
         assert!(store.load(&A).is_some() && store.load(&B).is_none() && store.load(&C).is_some());
-    }
-
-    #[test]
-    fn a_temporary_store_leaves_nothing() {
-        let store = Store::open(None).unwrap();
-        let folder = store.folder.clone();
-        store.save(&A, b"code").unwrap();
-        assert!(store.load(&A).is_some());
-        drop(store);
-        assert!(!folder.exists());
     }
 }

@@ -42,7 +42,7 @@ int main(int count, char **arguments) {
         sleep(3600);
     } else if (!strcmp(in, "eat")) {
         for (;;) {
-            char *piece = malloc(1 << 20);
+            char *volatile piece = malloc(1 << 20);
             if (!piece) abort();
             memset(piece, 1, 1 << 20);
         }

@@ -165,13 +165,21 @@ fn wasm() -> Vec<Row> {
 
 /// What binding a worker to a module needs: none of it is possible behind the second filter.
 fn binding() -> Vec<Row> {
-    use Arg::{Int, IntWithin, Long};
+    use Arg::{Int, Long, LongBut};
     let no_new_privs = bits(libc::PR_SET_NO_NEW_PRIVS);
     vec![
         row(libc::SYS_mprotect, &[Long(2, READ_EXEC)], "the module's machine code becomes executable"),
         row(libc::SYS_memfd_create, &[], "the image of the module's data"),
-        row(libc::SYS_write, &[IntWithin(0, 63)], "the image of the module's data"),
+        row(libc::SYS_write, &[Int(0, 3)], "the image of the module's data: descriptors 3 to 31"),
+        row(libc::SYS_write, &[LongBut(0, 3, 4)], "the same: 4 to 7"),
+        row(libc::SYS_write, &[LongBut(0, 7, 8)], "the same: 8 to 15"),
+        row(libc::SYS_write, &[LongBut(0, 15, 16)], "the same: 16 to 31"),
         row(libc::SYS_fcntl, &[Int(1, bits(libc::F_ADD_SEALS))], "the image can never change again"),
+        row(
+            libc::SYS_prlimit64,
+            &[Int(0, 0), Int(1, u64::from(libc::RLIMIT_NOFILE))],
+            "no more descriptors from then on",
+        ),
         row(
             libc::SYS_prctl,
             &[Int(0, bits(super::sys::SET_MDWE)), Long(1, super::sys::MDWE_REFUSE_EXEC_GAIN)],
