@@ -1,6 +1,7 @@
 //! The server put together: builds the rooms, opens the doors, waits for the end, drains.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,11 +21,13 @@ use crate::catalog::{Catalog, Executor, Script, file};
 use crate::config::value::Backend;
 use crate::config::{self, Config, Nats, Start};
 use crate::host::Powers;
+use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
+use crate::host::sql::Sql;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{self, http, pages};
-use crate::invocation::{DEFAULT_TENANT, Ending, Message};
+use crate::invocation::{DEFAULT_TENANT, Ending, Message, Tenant};
 use crate::nats::{hub, server};
 use crate::notify::ServiceManager;
 use crate::podman::Podman;
@@ -33,6 +36,7 @@ use crate::pool::spawn::SpawnPlan;
 use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::{Record, Records};
+use crate::schedule::Bucket;
 use crate::secrets::Secrets;
 use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
@@ -57,6 +61,8 @@ pub struct Core {
     pub modules: Rc<Modules>,
     /// The containers.
     pub podman: Rc<Podman>,
+    /// How often tenants' functions were called of late, where that is limited.
+    rates: RefCell<HashMap<Tenant, Bucket>>,
     /// The last runs.
     pub records: Records,
     /// Values that scripts may use without seeing them.
@@ -65,6 +71,10 @@ pub struct Core {
     pub net: Rc<Net>,
     /// Their HTTP client.
     pub http: Client,
+    /// Their way to etcd.
+    pub etcd: Etcd,
+    /// Their way to databases.
+    pub sql: Sql,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -93,6 +103,16 @@ impl Core {
     #[must_use]
     pub fn policy(&self, tenant: &str) -> Rc<Policy> {
         self.policies.borrow().of(tenant)
+    }
+
+    /// Whether a tenant may have one more invocation now: its `rate` a second, and as many at once.
+    #[must_use]
+    pub fn within_rate(&self, policy: &Policy) -> bool {
+        let Some(rate) = policy.limits.rate.map(f64::from) else { return true };
+        let now = Instant::now();
+        let mut rates = self.rates.borrow_mut();
+        let bucket = rates.entry(policy.tenant.clone()).or_insert_with(|| Bucket::new(now, rate));
+        bucket.take(now, rate, rate)
     }
 
     /// The limits of a script's runs.
@@ -126,11 +146,14 @@ impl Core {
         self.secrets.configure(&config.tables.secrets);
         self.net.configure(config.http_ca.clone());
         self.http.forget();
+        self.etcd.configure(&config.etcd);
+        self.sql.configure(&config.tables.databases);
     }
 
     /// A configuration comes into force.
     fn configure(&self, config: Config) {
         *self.policies.borrow_mut() = Policies::new(&config);
+        self.rates.borrow_mut().clear();
         if let Some(Door::Embedded(hub)) = self.door() {
             hub.set_users(config.tables.users.clone());
         }
@@ -394,11 +417,14 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
-        modules: modules(config, &pool)?,
+        modules: modules(config, &pool),
         podman: Podman::start(config.podman.clone(), config.containers),
+        rates: RefCell::default(),
         records: Records::default(),
         secrets: Secrets::default(),
         http: Client::new(net.clone()),
+        etcd: Etcd::default(),
+        sql: Sql::new(net.clone(), pool.clone()),
         net,
         door: OnceCell::new(),
         answering: Rc::new(()),
@@ -414,17 +440,17 @@ async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
 
 /// The compiled modules. They are kept over restarts where the broker has a folder of its own. Without the
 /// program, functions of other kinds run all the same.
-fn modules(config: &Config, pool: &Pool) -> Result<Rc<Modules>, StartError> {
+fn modules(config: &Config, pool: &Pool) -> Rc<Modules> {
     let Ok(binary) = worker_binary(config, "msgscript-worker-wasm") else {
-        return Ok(Modules::new(None, None, config.queue));
+        return Modules::new(None, None, config.queue);
     };
     let open = |folder: &PathBuf| {
         let store = Store::open(folder);
         store.inspect_err(|error| tracing::warn!(%error, "compiled modules are not kept over restarts")).ok()
     };
     let store = config.state_dir.as_ref().and_then(open);
-    let compiler = Compiler::new(pool.spawner(), binary.clone(), &spawn_plan(config)?.setup);
-    Ok(Modules::new(Some((compiler, binary)), store, config.queue))
+    let compiler = Compiler::new(pool.spawner(), binary.clone(), &pool.plan().setup);
+    Modules::new(Some((compiler, binary)), store, config.queue)
 }
 
 /// Has the pool hold a worker ready as soon as there are WebAssembly functions.

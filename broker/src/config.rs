@@ -272,10 +272,8 @@ impl Config {
     /// What is configured but does nothing in this version: for the log.
     #[must_use]
     pub fn notices(&self) -> Vec<&'static str> {
-        let notices = [
-            (self.telemetry.traces, "TELEMETRY_TRACES is set, but this version exports no traces yet"),
-            (!self.tables.databases.is_empty(), "[database.*] is configured, but this version uses none yet"),
-        ];
+        let notices =
+            [(self.telemetry.traces, "TELEMETRY_TRACES is set, but this version exports no traces yet")];
         notices.into_iter().filter_map(|(applies, text)| applies.then_some(text)).collect()
     }
 }

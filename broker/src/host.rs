@@ -6,11 +6,14 @@
 pub mod command;
 mod dispatch;
 pub mod env;
+pub mod etcd;
 pub mod files;
 pub mod http;
 pub mod library;
 pub mod nats;
 pub mod net;
+pub mod sql;
+mod sleep;
 pub mod tcp;
 
 use std::rc::Rc;
@@ -64,6 +67,15 @@ pub enum Call {
     Http(Vec<http::Request>),
     /// An act of `tcp`.
     Tcp(tcp::Act),
+    /// An act of `etcd`.
+    Etcd(etcd::Act),
+    /// An act of `mysql`, `postgres` or `sqlite3`.
+    Sql(sql::Act),
+    /// `time.sleep`.
+    Sleep {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
 }
 
 impl Call {
@@ -91,6 +103,32 @@ impl Call {
             },
             HostCall::Http(requests) => Call::Http(requests.iter().map(http::Request::from_wire).collect()),
             HostCall::Tcp(call) => Call::Tcp(tcp::Act::from_wire(call)),
+            HostCall::EtcdGet { key, prefix } => {
+                Call::Etcd(etcd::Act::Get { key: key.to_vec(), prefix: *prefix })
+            }
+            HostCall::EtcdPut { key, value } => {
+                let change = etcd::Change::Put(value.to_vec());
+                Call::Etcd(etcd::Act::Change { key: key.to_vec(), change })
+            }
+            HostCall::EtcdDelete { key } => {
+                Call::Etcd(etcd::Act::Change { key: key.to_vec(), change: etcd::Change::Delete })
+            }
+            HostCall::SqlConnect { client, target } => {
+                let target = String::from_utf8_lossy(target).into_owned();
+                Call::Sql(sql::Act::Connect { client: *client, target })
+            }
+            HostCall::SqliteOpen { client, path, read_only } => {
+                let path = String::from_utf8_lossy(path).into_owned();
+                Call::Sql(sql::Act::Open { client: *client, path, read_only: *read_only })
+            }
+            HostCall::SqlQuery { client, timeout, sql, args } => Call::Sql(sql::Act::Query(sql::Query {
+                client: *client,
+                timeout: Duration::from_millis((*timeout).into()),
+                sql: Bytes::copy_from_slice(sql),
+                args: Bytes::copy_from_slice(args),
+            })),
+            HostCall::SqlClose { client } => Call::Sql(sql::Act::Close { client: *client }),
+            HostCall::Sleep { millis } => Call::Sleep { millis: *millis },
         }
     }
 }
@@ -103,12 +141,14 @@ impl Call {
             Call::NatsPublish { subject, payload } | Call::NatsRequest { subject, payload, .. } => {
                 subject.len() + payload.len()
             }
-            Call::Library { .. } | Call::Folders => 0,
+            Call::Library { .. } | Call::Folders | Call::Sleep { .. } => 0,
             Call::Env { name } => name.len(),
             Call::File(operation) => operation.size(),
             Call::Command(command) => command.line.len() + command.input.len(),
             Call::Http(requests) => requests.iter().map(http::Request::size).sum(),
             Call::Tcp(act) => act.size(),
+            Call::Etcd(act) => act.size(),
+            Call::Sql(act) => act.size(),
         };
         size as u64
     }
@@ -139,6 +179,10 @@ pub enum Answer {
     Http(Vec<http::Fetched>),
     /// It is open, under this number.
     Opened(u32),
+    /// Keys and values.
+    Pairs(Vec<(Vec<u8>, Vec<u8>)>),
+    /// What a statement gave.
+    Rows(sql::Table),
 }
 
 impl From<Denied> for Answer {
@@ -156,6 +200,10 @@ impl Answer {
                 0
             }
             Answer::Bytes(bytes) => bytes.len() as u64,
+            Answer::Pairs(pairs) => {
+                pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64
+            }
+            Answer::Rows(table) => table.size,
             Answer::File(outcome) => outcome.size(),
             Answer::Command(ended) => (ended.stdout.len() + ended.stderr.len()) as u64,
             Answer::Http(fetched) => fetched.iter().map(http::Fetched::size).sum::<usize>() as u64,
@@ -179,6 +227,10 @@ impl Answer {
             Answer::Library(parts) => take(HostReply::Library(wire_parts(parts))),
             Answer::Http(fetched) => take(HostReply::Http(fetched.iter().map(http::Fetched::wire).collect())),
             Answer::Opened(number) => take(HostReply::Opened(*number)),
+            Answer::Pairs(pairs) => {
+                take(HostReply::Pairs(pairs.iter().map(|(key, value)| (&**key, &**value)).collect()))
+            }
+            Answer::Rows(table) => take(HostReply::Rows(table.as_wire())),
         }
     }
 }
@@ -198,6 +250,8 @@ pub struct Caller {
     pub room: u64,
     /// Its open connections.
     pub connections: Rc<tcp::Connections>,
+    /// Its database clients.
+    pub clients: Rc<sql::Clients>,
 }
 
 /// Who answers calls: the application, which has the doors to the outside.

@@ -33,7 +33,8 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
 
     // 3 admit: may this message run this script at all?
     let policy = app.policy(&script.tenant);
-    if let Err(refusal) = policy::admit(&policy, &script, &message) {
+    let within_rate = app.within_rate(&policy);
+    if let Err(refusal) = policy::admit(&policy, &script, &message, within_rate) {
         let failed = Ending::failed(id, &script, refusal.reason, refusal.text);
         let ending = Ending { limit: refusal.limit, measured: refusal.measured, ..failed };
         telemetry::ended(&script, &ending);

@@ -11,8 +11,10 @@ pub mod env;
 pub mod file;
 pub mod grant;
 pub mod grants;
+pub mod key;
 pub mod nats;
 pub mod secrets;
+pub mod sql;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -172,11 +174,17 @@ impl Refusal {
     }
 }
 
-/// Whether a message may run a script: the script must be sound, the payload no larger than allowed.
+/// Whether a message may run a script: its tenant must be within its rate, the script sound, the payload no
+/// larger than allowed.
 ///
 /// # Errors
 /// The refusal.
-pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), Refusal> {
+pub fn admit(policy: &Policy, script: &Script, message: &Message, within_rate: bool) -> Result<(), Refusal> {
+    if !within_rate {
+        let refusal = Refusal::new(Reason::Overloaded, "too many calls a second".to_owned());
+        let limit = policy.limits.rate.map(|rate| format!("{rate}/s")).unwrap_or_default();
+        return Err(Refusal { limit, ..refusal });
+    }
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));
     }
@@ -186,25 +194,4 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message) -> Result<(), 
         return Err(Refusal { limit: print_size(limit), measured: print_size(size), ..refusal });
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The policy of the tenant `default` with these grants.
-    pub(super) fn policy(allow: &[&str]) -> Policy {
-        let allow: Vec<grant::Grant> = allow.iter().map(|text| text.parse().unwrap()).collect();
-        let limits = crate::config::Limits {
-            wall: Duration::from_secs(1),
-            memory: 1 << 20,
-            output: 1 << 20,
-            payload: 1 << 20,
-        };
-        Policy {
-            tenant: DEFAULT_TENANT.into(),
-            grants: Grants::of_default(&allow),
-            limits: TenantLimits::of_broker(&limits, 1),
-        }
-    }
 }

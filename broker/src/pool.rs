@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msgscript_proto::message::{Engine, Limits, Plugin};
+use msgscript_proto::message::{Engine, Limits, PathRule, Plugin, Setup};
 use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Script;
@@ -534,6 +534,15 @@ impl Pool {
             plan.setup.paths = plugins::paths(&plan.setup.plugins);
         }
         tokio::task::spawn_local(drive::run(Rc::downgrade(self), Arc::new(plan)));
+    }
+
+    /// The plan of a process that runs no scripts: as workers are started, but for its engine, its paths and
+    /// its user (`None`: one of its own).
+    #[must_use]
+    pub fn child_plan(&self, engine: Engine, paths: Vec<PathRule>, uid: Option<u32>) -> Arc<SpawnPlan> {
+        let mut plan = self.settings.plan.clone();
+        plan.setup = Setup { engine, paths, uid, ..plan.setup };
+        Arc::new(plan)
     }
 
     /// How workers are started.

@@ -380,7 +380,7 @@ async fn read(spot: Spot, known: Option<Stamp>) -> Result<Option<Contents>, Modu
 async fn build(binary: Option<PathBuf>) -> Result<Digest, ModuleError> {
     let hash = move || -> std::io::Result<Digest> {
         let mut hash = Sha256::new();
-        std::io::copy(&mut std::fs::File::open(binary.unwrap_or_default())?, &mut hash)?;
+        hash.update(std::fs::read(binary.unwrap_or_default())?);
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let features = cpu.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
         hash.update(features.unwrap_or_default());

@@ -7,6 +7,7 @@ use bincode::{BorrowDecode, Encode};
 
 use crate::files::{FileCall, FileReply, Folder};
 use crate::net::{HttpRequest, HttpResult, TcpCall};
+use crate::sql::Rows;
 
 /// A request for something only the broker may do.
 #[derive(Debug, Clone, Encode, BorrowDecode)]
@@ -22,6 +23,57 @@ pub enum HostCall<'a> {
     Library {
         /// The library's name.
         name: &'a [u8],
+    },
+    /// `etcd.get(key, prefix)`; answered by [`HostReply::Pairs`].
+    EtcdGet {
+        /// The key, or what keys begin with.
+        key: &'a [u8],
+        /// Whether all keys that begin so are meant.
+        prefix: bool,
+    },
+    /// `etcd.put(key, value)`.
+    EtcdPut {
+        /// The key.
+        key: &'a [u8],
+        /// Its new value.
+        value: &'a [u8],
+    },
+    /// `etcd.delete(key)`.
+    EtcdDelete {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Says where a client's queries go; nothing is dialled yet.
+    SqlConnect {
+        /// The script's number for the client.
+        client: u32,
+        /// A DSN, or the name of a configured database.
+        target: &'a [u8],
+    },
+    /// Opens a file of a granted folder for a client; [`HostReply::NotFound`] if no grant covers it.
+    SqliteOpen {
+        /// The script's number for the client.
+        client: u32,
+        /// Its absolute path.
+        path: &'a [u8],
+        /// Whether nothing is to be changed.
+        read_only: bool,
+    },
+    /// Runs a statement; answered by [`HostReply::Rows`].
+    SqlQuery {
+        /// The script's number for the client.
+        client: u32,
+        /// The longest it may take, in milliseconds; 0: as long as the run may.
+        timeout: u32,
+        /// The statement.
+        sql: &'a [u8],
+        /// Its arguments: [`crate::sql::Values`], encoded.
+        args: &'a [u8],
+    },
+    /// Ends a client's connection.
+    SqlClose {
+        /// The script's number for the client.
+        client: u32,
     },
     /// `os.getenv`: an environment variable of the broker's.
     Env {
@@ -54,6 +106,11 @@ pub enum HostCall<'a> {
     Http(Vec<HttpRequest<'a>>),
     /// An act of `tcp`.
     Tcp(TcpCall<'a>),
+    /// `time.sleep(seconds)`: the answer comes after that time.
+    Sleep {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
 }
 
 /// What came of a request.
@@ -65,6 +122,10 @@ pub enum HostReply<'a> {
     Bytes(&'a [u8]),
     /// A library, in the order in which its parts are to be run as one chunk.
     Library(Vec<crate::message::Part<'a>>),
+    /// Keys and values, in the order of the keys.
+    Pairs(Vec<(&'a [u8], &'a [u8])>),
+    /// What a statement gave.
+    Rows(Rows<'a>),
     /// The folders that the script may use.
     Folders(Vec<Folder<'a>>),
     /// What came of an operation on a file.

@@ -10,6 +10,7 @@ pub mod message;
 
 pub mod host;
 
+pub mod sql;
 pub mod files;
 pub mod net;
 

@@ -8,6 +8,7 @@ use bincode::{BorrowDecode, Encode};
 use crate::host::{HostCall, HostReply};
 use crate::outcome::Outcome;
 use crate::sandbox::{Layer, Probe, Report};
+use crate::sql::{SqliteCall, SqliteReply};
 
 /// From the broker to a worker.
 #[derive(Debug, Encode, BorrowDecode)]
@@ -50,6 +51,8 @@ pub enum ToWorker<'a> {
         /// What a compiling worker gave, byte for byte.
         artifact: &'a [u8],
     },
+    /// Asks a worker set up as [`Engine::Sqlite`]; answered by [`ToBroker::Sqlite`].
+    Sqlite(SqliteCall<'a>),
 }
 
 /// From a worker to the broker: hostile until checked.
@@ -133,6 +136,8 @@ pub enum ToBroker<'a> {
         /// Why there is none.
         error: Option<&'a str>,
     },
+    /// What a [`ToWorker::Sqlite`] came to.
+    Sqlite(SqliteReply<'a>),
 }
 
 /// How a worker is to set itself up.
@@ -209,6 +214,8 @@ pub enum Engine {
     ProbeWasmBound,
     /// As [`Engine::Probe`], behind the compiler's filter.
     ProbeWasmCompile,
+    /// No scripts: SQLite, on the files of one granted folder.
+    Sqlite,
 }
 
 /// A script's text.

@@ -10,6 +10,7 @@ use msgscript_proto::message::{
 use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
+use msgscript_proto::sql::{Rows, SqlValue, SqliteCall, SqliteReply};
 use msgscript_proto::{VERSION, codec};
 
 /// Compares all with the table; prints it as it would be now when anything differs.
@@ -36,6 +37,12 @@ fn parts() -> Vec<Part<'static>> {
     PARTS.iter().map(|(name, text)| Part { name, text }).collect()
 }
 
+fn rows() -> Rows<'static> {
+    let values = [SqlValue::Null, SqlValue::Bool(true), SqlValue::Int(-300), SqlValue::Float(0.5)];
+    let texts = [SqlValue::Text(b"x\xff"), SqlValue::Null];
+    Rows { columns: vec![b"a", b"b"], values: values.into_iter().chain(texts).collect() }
+}
+
 /// A new variant does not compile until it stands here: then add it to the table too.
 fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
     match message {
@@ -46,6 +53,13 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
         ToBroker::HostCall { request, .. } => match request {
             HostCall::NatsPublish { .. } => "HostCall NatsPublish",
             HostCall::Library { .. } => "HostCall Library",
+            HostCall::EtcdGet { .. } => "HostCall EtcdGet",
+            HostCall::EtcdPut { .. } => "HostCall EtcdPut",
+            HostCall::EtcdDelete { .. } => "HostCall EtcdDelete",
+            HostCall::SqlConnect { .. } => "HostCall SqlConnect",
+            HostCall::SqliteOpen { .. } => "HostCall SqliteOpen",
+            HostCall::SqlQuery { .. } => "HostCall SqlQuery",
+            HostCall::SqlClose { .. } => "HostCall SqlClose",
             HostCall::Env { .. } => "HostCall Env",
             HostCall::Folders => "HostCall Folders",
             HostCall::File(file) => match file {
@@ -69,6 +83,7 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
                 TcpCall::Read { .. } => "HostCall Tcp Read",
                 TcpCall::Close { .. } => "HostCall Tcp Close",
             },
+            HostCall::Sleep { .. } => "HostCall Sleep",
         },
         ToBroker::Returned { .. } => "Returned",
         ToBroker::Done { outcome, .. } => match outcome {
@@ -83,6 +98,11 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
         ToBroker::Exited { .. } => "Exited",
         ToBroker::Probed { .. } => "Probed",
         ToBroker::Compiled { .. } => "Compiled",
+        ToBroker::Sqlite(reply) => match reply {
+            SqliteReply::Done => "Sqlite Done",
+            SqliteReply::Rows(_) => "Sqlite Rows",
+            SqliteReply::Failed(_) => "Sqlite Failed",
+        },
     }
 }
 
@@ -97,6 +117,8 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
             HostReply::Done => "HostReply Done",
             HostReply::Bytes(_) => "HostReply Bytes",
             HostReply::Library(_) => "HostReply Library",
+            HostReply::Pairs(_) => "HostReply Pairs",
+            HostReply::Rows(_) => "HostReply Rows",
             HostReply::Folders(_) => "HostReply Folders",
             HostReply::File(file) => match file {
                 FileReply::Done => "HostReply File Done",
@@ -116,6 +138,11 @@ fn to_worker_name(message: &ToWorker<'_>) -> &'static str {
         ToWorker::Probe(_) => "Probe",
         ToWorker::Compile { .. } => "Compile",
         ToWorker::Bind { .. } => "Bind",
+        ToWorker::Sqlite(call) => match call {
+            SqliteCall::Open { .. } => "Sqlite Open",
+            SqliteCall::Query { .. } => "Sqlite Query",
+            SqliteCall::Close => "Sqlite Close",
+        },
     }
 }
 
@@ -150,6 +177,19 @@ fn from_worker_to_broker() {
             ("Log", ToBroker::Log { invocation, level: Level::Info, text: b"hi\xff" }),
             ("HostCall NatsPublish", call(HostCall::NatsPublish { subject: b"a.b", payload: b"\0" })),
             ("HostCall Library", call(HostCall::Library { name: b"web" })),
+            ("HostCall EtcdGet", call(HostCall::EtcdGet { key: b"a/", prefix: true })),
+            ("HostCall EtcdPut", call(HostCall::EtcdPut { key: b"a/b", value: b"1" })),
+            ("HostCall EtcdDelete", call(HostCall::EtcdDelete { key: b"a/b" })),
+            ("HostCall SqlConnect", call(HostCall::SqlConnect { client: 2, target: b"orders" })),
+            (
+                "HostCall SqliteOpen",
+                call(HostCall::SqliteOpen { client: 2, path: b"/srv/a.db", read_only: true }),
+            ),
+            (
+                "HostCall SqlQuery",
+                call(HostCall::SqlQuery { client: 2, timeout: 300, sql: b"select 1", args: b"\0" }),
+            ),
+            ("HostCall SqlClose", call(HostCall::SqlClose { client: 2 })),
             ("HostCall Env", call(HostCall::Env { name: b"GREETING" })),
             ("HostCall Folders", call(HostCall::Folders)),
             ("HostCall File Stat", file(FileCall::Stat { path, follow: true })),
@@ -170,6 +210,7 @@ fn from_worker_to_broker() {
             ("HostCall Tcp Write", tcp_write),
             ("HostCall Tcp Read", tcp_read),
             ("HostCall Tcp Close", call(HostCall::Tcp(TcpCall::Close { connection: 1 }))),
+            ("HostCall Sleep", call(HostCall::Sleep { millis: 1500 })),
             ("Returned", ToBroker::Returned { invocation }),
             ("Done Message", done(Outcome::Message(Some(b"Hello, John!")))),
             ("Done Message none", done(Outcome::Message(None))),
@@ -186,6 +227,9 @@ fn from_worker_to_broker() {
             ("Probed", ToBroker::Probed { result: -38 }),
             ("Compiled", ToBroker::Compiled { artifact: b"\x7fELF", error: None }),
             ("Compiled not", ToBroker::Compiled { artifact: b"", error: Some("no") }),
+            ("Sqlite Done", ToBroker::Sqlite(SqliteReply::Done)),
+            ("Sqlite Rows", ToBroker::Sqlite(SqliteReply::Rows(rows()))),
+            ("Sqlite Failed", ToBroker::Sqlite(SqliteReply::Failed("no such table: t"))),
         ],
         to_broker_name,
         |message, buffer| codec::encode(message, buffer).unwrap(),
@@ -239,6 +283,8 @@ fn from_broker_to_worker() {
             ("HostReply Done", reply(HostReply::Done)),
             ("HostReply Bytes", reply(HostReply::Bytes(b"12"))),
             ("HostReply Library", reply(HostReply::Library(parts()))),
+            ("HostReply Pairs", reply(HostReply::Pairs(vec![(b"a/b", b"1")]))),
+            ("HostReply Rows", reply(HostReply::Rows(rows()))),
             ("HostReply Folders", reply(HostReply::Folders(vec![Folder { path: b"/srv", read_only: true }]))),
             ("HostReply File Done", reply(HostReply::File(FileReply::Done))),
             ("HostReply File Stat", reply(HostReply::File(FileReply::Stat(stat)))),
@@ -255,6 +301,12 @@ fn from_broker_to_worker() {
             ("Probe", ToWorker::Probe(probe)),
             ("Compile", ToWorker::Compile { module: b"\0asm" }),
             ("Bind", ToWorker::Bind { artifact: b"\x7fELF" }),
+            ("Sqlite Open", ToWorker::Sqlite(SqliteCall::Open { path: "/srv/a.db", read_only: true })),
+            (
+                "Sqlite Query",
+                ToWorker::Sqlite(SqliteCall::Query { sql: b"select 1", args: b"\0", most: 300 }),
+            ),
+            ("Sqlite Close", ToWorker::Sqlite(SqliteCall::Close)),
         ],
         to_worker_name,
         |message, buffer| codec::encode(message, buffer).unwrap(),

@@ -10,6 +10,7 @@ use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
+use msgscript_proto::sql::{Rows, SqlValue, SqliteCall, SqliteReply};
 use msgscript_proto::{MAX_MESSAGE, VERSION};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -70,7 +71,7 @@ impl Seed {
 
     fn to_broker(&self, kind: usize) -> ToBroker<'_> {
         let (invocation, call) = (self.other, self.small());
-        match kind % 14 {
+        match kind % 15 {
             0 => {
                 let report = Report { landlock_abi: self.bytes.len() as u8, layers: self.layers() };
                 ToBroker::Ready { version: self.small(), report }
@@ -88,7 +89,7 @@ impl Seed {
             }
             5 => ToBroker::HostCall { invocation, call, request: self.host_call() },
             6 => ToBroker::Returned { invocation },
-            8 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
+            12 => ToBroker::Compiled { artifact: &self.bytes, error: self.flag.then_some(&self.text) },
             7 => {
                 let (nanos, memory) = (self.number, self.other);
                 ToBroker::Done { invocation, nanos, memory, outcome: self.outcome() }
@@ -107,6 +108,11 @@ impl Seed {
                 };
                 ToBroker::HostCall { invocation, call, request }
             }
+            11 => ToBroker::HostCall { invocation, call, request: HostCall::Sleep { millis: self.number } },
+            12 => ToBroker::Sqlite(SqliteReply::Rows(Rows {
+                columns: vec![&self.bytes],
+                values: vec![SqlValue::Text(&self.bytes), SqlValue::Int(self.other.cast_signed())],
+            })),
             _ => ToBroker::Probed { result: self.other.cast_signed() },
         }
     }
@@ -143,7 +149,7 @@ impl Seed {
 
     fn to_worker(&self, kind: usize) -> ToWorker<'_> {
         let (script, call) = (self.number, self.small());
-        match kind % 14 {
+        match kind % 15 {
             0 => ToWorker::Setup(Setup {
                 version: VERSION,
                 engine: Engine::LuaJit,
@@ -176,6 +182,11 @@ impl Seed {
                 let (stdout, stderr) = (&*self.bytes, self.text.as_bytes());
                 ToWorker::HostReply { call, reply: HostReply::Command { status: -1, stdout, stderr } }
             }
+            13 => ToWorker::Sqlite(SqliteCall::Query {
+                sql: &self.bytes,
+                args: self.text.as_bytes(),
+                most: self.number,
+            }),
             _ => {
                 let args = [ProbeArg::Value(self.number); 6];
                 ToWorker::Probe(Probe::Syscall { number: -1, args, buffers: vec![self.bytes.clone()] })
@@ -216,7 +227,7 @@ fn send(encode: impl FnOnce(&mut Vec<u8>), arrived: impl FnOnce(&[u8], usize)) {
 
 proptest! {
     #[test]
-    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..12) {
+    fn what_a_worker_says_comes_back(seed in seed(), kind in 0_usize..15) {
         let message = seed.to_broker(kind);
         send(
             |buffer| codec::encode(&message, buffer).unwrap(),
@@ -250,7 +261,7 @@ proptest! {
     #[test]
     fn damaged_messages_are_survived(
         seed in seed(),
-        kind in 0_usize..12,
+        kind in 0_usize..15,
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {

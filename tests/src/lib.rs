@@ -3,5 +3,6 @@
 pub mod embedded_nats;
 pub mod harness;
 pub mod podman;
+pub mod servers;
 pub mod wasm;
 pub mod web;

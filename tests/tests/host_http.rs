@@ -25,7 +25,8 @@ fn echo() -> Web {
             ("Set-Cookie", "a=1; Path=/"),
             ("Set-Cookie", "b=\"x y\""),
         ];
-        reply(to, 201, &fields, format!("{} {}", request.method, request.path).as_bytes())
+        let body = format!("{} {}", request.method, request.path);
+        reply(to, 201, &fields, if request.method == "HEAD" { b"" } else { body.as_bytes() })
     })
 }
 
@@ -410,9 +411,9 @@ fn secrets() {
     let told = get(&web.url("/"), basic);
     assert!(told.contains("[secret:key]") && !told.contains("bWU6c3cwcmRmaXNoIQ"), "{told}");
     assert_eq!(web.last().header("authorization"), "Basic bWU6c3cwcmRmaXNoIQ==");
-    std::fs::write(&file, "changed").unwrap();
+    std::fs::write(&file, "r0tated").unwrap();
     assert_eq!(get(&web.url("/"), header), "you sent k=[secret:key]|k=[secret:key]");
-    assert_eq!(web.last().header("x-key"), "k=changed", "read at each use");
+    assert_eq!(web.last().header("x-key"), "k=r0tated", "read at each use");
     assert_eq!(
         get(&web.url("/"), &header.replace("key}}", "env}}")),
         "you sent k=[secret:env]|k=[secret:env]"
@@ -429,9 +430,9 @@ fn secrets() {
     let told = get(&web.url("/"), header);
     assert!(told.ends_with("the secret key cannot be read"), "{told}");
     assert_eq!(web.requests().len(), count, "nothing went out");
-    std::fs::write(&file, "changed").unwrap();
+    std::fs::write(&file, "r0tated").unwrap();
     assert_eq!(get(&web.url(&format!("/to?{elsewhere}")), header), "you sent |", "it stays with its origin");
     let log = broker.log();
-    assert!(!log.contains("sw0rdfish") && !log.contains("changed") && !log.contains("from-env"), "{log}");
+    assert!(!log.contains("sw0rdfish") && !log.contains("r0tated") && !log.contains("from-env"), "{log}");
     assert!(log.contains("a secret cannot be read"), "{log}");
 }

@@ -2,7 +2,6 @@
 //! Vault's API documentation records it.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Mutex;
 
 use msgscript_tests::harness::{EVAL, Setup};

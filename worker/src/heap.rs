@@ -19,6 +19,11 @@ pub fn limit(more: Option<usize>) {
     LIMIT.store(more.map_or(usize::MAX, |more| USED.load(Relaxed).saturating_add(more)), Relaxed);
 }
 
+/// Whether `more` bytes can be allocated within the limit: for a library that can do without.
+pub fn fits(more: usize) -> bool {
+    USED.load(Relaxed).saturating_add(more) <= LIMIT.load(Relaxed)
+}
+
 fn count(old: usize, new: usize) {
     let used = USED.fetch_add(new.wrapping_sub(old), Relaxed).wrapping_add(new).wrapping_sub(old);
     if used > LIMIT.load(Relaxed) && new > old {

@@ -25,10 +25,13 @@ mod command;
 mod files;
 mod limits;
 mod loading;
+mod role;
 mod syscalls;
 mod user;
 
 pub mod sys;
+
+use role::Role;
 
 /// The exit status of a worker that could not close its jail (`EX_CONFIG`).
 pub const NOT_JAILED: i32 = 78;
@@ -81,6 +84,10 @@ impl Plan {
         }
     }
 
+    fn role(&self) -> Role {
+        Role::of(self.engine)
+    }
+
     fn has(&self, layer: Layer) -> bool {
         !self.without.contains(&layer)
     }
@@ -96,27 +103,28 @@ impl Plan {
         }
         sys::be_batch();
         if self.has(Layer::Rlimits) {
-            limits::close(self.data, image(self.engine)).of(Layer::Rlimits)?;
+            limits::close(self.data, self.role()).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::close(self.uid).of(Layer::Uid)?;
         }
         user::close_process().of(Layer::Uid)?;
-        sys::harden(!may_make_code(self.engine));
+        sys::harden(!self.role().makes_code);
         if self.has(Layer::NoNewPrivs) {
             prctl::set_no_new_privs().of(Layer::NoNewPrivs)?;
         }
         if let Some(load) = load {
             self.load(load)?;
         }
+        let open = if self.role().keeps_paths { &*self.paths } else { &[] };
         let landlock_abi = if self.has(Layer::Landlock) {
-            files::close(self.landlock_abi, &[]).of(Layer::Landlock)?
+            files::close(self.landlock_abi, open).of(Layer::Landlock)?
         } else {
             0
         };
         self.check_files()?;
         if self.has(Layer::Rlimits) {
-            limits::close_descriptors(descriptors(self.engine)).of(Layer::Rlimits)?;
+            limits::close_descriptors(self.role().descriptors).of(Layer::Rlimits)?;
         }
         self.check()?;
         if self.has(Layer::Seccomp) {
@@ -164,7 +172,7 @@ impl Plan {
     /// Tries the layers that can be tried without dying; the broker looks at the filter from outside.
     fn check(&self) -> Result<(), JailError> {
         if self.has(Layer::Rlimits) {
-            limits::check(self.data, image(self.engine), descriptors(self.engine)).of(Layer::Rlimits)?;
+            limits::check(self.data, self.role()).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Uid) {
             user::check(self.uid).of(Layer::Uid)?;
@@ -185,28 +193,6 @@ impl Plan {
 pub fn close(setup: &Setup, data: u64, load: Option<&mut dyn FnMut()>) -> Result<Report, JailError> {
     Plan::new(setup, data).close(load)
 }
-
-/// Whether this engine makes machine code behind the first filter.
-fn may_make_code(engine: Engine) -> bool {
-    matches!(engine, Engine::LuaJit | Engine::Wasm | Engine::ProbeWasm)
-}
-
-/// How many descriptors a worker of this engine may have: one for the data image of each of a module's
-/// memories, made while binding, until the second filter ends that.
-fn descriptors(engine: Engine) -> u64 {
-    match engine {
-        Engine::Wasm | Engine::ProbeWasm | Engine::ProbeWasmBound => 3 + IMAGES,
-        _ => 0,
-    }
-}
-
-/// The largest file that a worker of this engine may write, in bytes: such an image, in memory.
-fn image(engine: Engine) -> u64 {
-    if descriptors(engine) == 0 { 0 } else { msgscript_proto::MAX_MESSAGE as u64 }
-}
-
-/// The most data images that a WebAssembly worker may make.
-const IMAGES: u64 = 29;
 
 /// Closes the jail of a WebAssembly worker further, once it is bound to its module and before any of that
 /// runs: no memory becomes executable from here on, no descriptor comes to be, and there is no way to change

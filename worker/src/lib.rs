@@ -12,4 +12,5 @@ pub mod link;
 pub mod lua;
 pub mod probe;
 pub mod serve;
+pub mod sqlite;
 pub mod vm;

@@ -17,8 +17,11 @@ use std::rc::Rc;
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Invoke, Level, Part};
 
+use jiff::tz::TimeZone;
+use modules::etcd::Pairs;
 use modules::io::Streams;
 use modules::re::Patterns;
+use modules::sql::Clients;
 use scratch::Scratch;
 
 /// The memory limit of a `Ctx` before its first run, in bytes: the contract's default.
@@ -90,10 +93,16 @@ pub struct Ctx {
     /// Compiled patterns of `re`. They depend on nothing but their text, so they are kept for the
     /// tenant's next invocation.
     pub patterns: Patterns,
+    /// Keys and values that scripts hold.
+    pub pairs: Pairs,
+    /// Database clients and databases in memory.
+    pub sql: Clients,
     /// The memory limit of the invocation, in bytes.
     pub memory_limit: usize,
     /// The bytes of a result that was last refused as too large.
     pub refused_memory: Option<u64>,
+    /// The server's time zone, read before the jail closed.
+    pub local_zone: TimeZone,
     /// The way out.
     pub outside: Way,
     /// What was logged.
@@ -102,7 +111,7 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// A context whose way out is this.
+    /// A context whose way out is this. Reads the server's time zone, so it must be made before the jail closes.
     #[must_use]
     pub fn new(outside: Box<dyn Outside>) -> Ctx {
         let outside = Way::new(outside);
@@ -111,8 +120,11 @@ impl Ctx {
             streams: Streams::default(),
             env: BTreeMap::new(),
             patterns: Patterns::default(),
+            pairs: Pairs::default(),
+            sql: Clients::default(),
             memory_limit: DEFAULT_MEMORY,
             refused_memory: None,
+            local_zone: modules::time::zone::system(),
             outside,
             #[cfg(test)]
             log_sink: Vec::new(),
@@ -131,6 +143,8 @@ impl Ctx {
         self.scratch.reset();
         self.streams = Streams::default();
         self.env.clear();
+        self.pairs = Pairs::default();
+        self.sql = Clients::default();
         self.refused_memory = None;
     }
 

@@ -4,7 +4,7 @@ use msgscript_proto::message::{Engine, Setup, ToWorker};
 use msgscript_proto::{VERSION, codec};
 use msgscript_worker::jail::sys;
 use msgscript_worker::link::Link;
-use msgscript_worker::{command, heap, probe, serve};
+use msgscript_worker::{command, heap, probe, serve, sqlite};
 
 #[global_allocator]
 static HEAP: heap::Counting = heap::Counting;
@@ -29,6 +29,7 @@ fn run() -> i32 {
     let mut link = Link::new();
     let Some(setup) = read_setup(&mut link) else { return NOT_TOLD };
     match setup.engine {
+        Engine::Sqlite => sqlite::serve(&mut link, &setup),
         Engine::Command => command::serve(&mut link, &setup),
         Engine::Lua | Engine::LuaJit | Engine::Plugin => serve::serve(&mut link, &setup),
         Engine::Probe | Engine::ProbeWasm | Engine::ProbeWasmBound | Engine::ProbeWasmCompile => {

@@ -32,15 +32,14 @@ static LIMIT: AtomicU64 = AtomicU64::new(0);
 
 /// Serves until the broker is gone.
 pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
+    if let Err(error) = crate::sqlite::prepare_without_files() {
+        return no_engine(&error);
+    }
     let ctx = Ctx::new(Box::new(Broker::new()));
     let jit = setup.engine == Engine::LuaJit;
     let mut vm = match Vm::new(setup.memory, jit, ctx, exhausted) {
         Ok(vm) => vm,
-        Err(error) => {
-            let text = format!("msgscript-worker: {error}\n");
-            let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
-            return NO_ENGINE;
-        }
+        Err(error) => return no_engine(&error),
     };
     vm.offer(&setup.plugins);
     let once = setup.engine == Engine::Plugin;
@@ -61,6 +60,13 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
             Err(_) => return PROTOCOL,
         }
     }
+}
+
+/// Tells why no script can run here.
+fn no_engine(error: &dyn std::fmt::Display) -> i32 {
+    let text = format!("msgscript-worker: {error}\n");
+    let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
+    NO_ENGINE
 }
 
 /// The arena is half as large again as the largest run (see `vm/arena.rs`).
@@ -90,7 +96,8 @@ fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link, once: bool) -> Result<(), i
         | ToWorker::Command(_)
         | ToWorker::Probe(_)
         | ToWorker::Compile { .. }
-        | ToWorker::Bind { .. } => return Err(PROTOCOL),
+        | ToWorker::Bind { .. }
+        | ToWorker::Sqlite(_) => return Err(PROTOCOL),
     }
     Ok(())
 }

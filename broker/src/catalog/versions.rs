@@ -122,8 +122,10 @@ impl Versions {
 
     /// Settles what is in service of everything that changed. `check` tells whether a script compiles.
     pub(crate) async fn build(&mut self, check: &impl AsyncFn(&Rc<Script>) -> Result<(), String>) {
-        let shelves = std::iter::once(&mut self.shared).chain(self.own.values_mut());
-        let libraries_changed = shelves.fold(false, |any, shelf| shelf.take_changed() || any);
+        let mut libraries_changed = false;
+        for shelf in std::iter::once(&mut self.shared).chain(self.own.values_mut()) {
+            libraries_changed |= shelf.take_changed();
+        }
         let all = std::mem::take(&mut self.all_changed) || libraries_changed;
         if all {
             self.gather();

@@ -266,7 +266,7 @@ fn the_documented_example_is_read() {
     assert!(acme.grants.files[0].read_only);
     assert_eq!(config.tables.secrets["stripe"].hosts, ["api.stripe.com"]);
     assert_eq!(config.unavailable(), None);
-    assert_eq!(config.notices().len(), 2);
+    assert_eq!(config.notices().len(), 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{Answer, Budget, Call, Caller, Powers, command, env, files, library, nats, tcp};
+use super::{Answer, Budget, Call, Caller, Powers, command, env, etcd, files, library, nats, sleep, tcp};
 use crate::app::Core;
 use crate::telemetry;
 
@@ -21,6 +21,7 @@ impl Powers for Core {
                 Call::Folders => Answer::Folders(policy.grants.files.clone()),
                 Call::Command(command) => command::answer(&self, &policy, &caller, command).await,
                 Call::File(operation) => files::answer(&policy, &caller, operation).await,
+                Call::Sleep { millis } => sleep::sleep(&caller, millis).await,
                 Call::NatsPublish { subject, payload } => {
                     nats::publish(self.door(), &policy, &caller, subject, payload).await
                 }
@@ -30,6 +31,8 @@ impl Powers for Core {
                 }
                 Call::Http(requests) => self.http.fetch_all(&policy, &self.secrets, &caller, requests).await,
                 Call::Tcp(act) => tcp::act(&self.net, &policy, &caller, act).await,
+                Call::Etcd(act) => etcd::answer(&self.etcd, &policy, &caller, act).await,
+                Call::Sql(act) => self.sql.answer(&policy, &self.secrets, &caller, act).await,
             };
             if let Answer::Denied(text) = &answer {
                 telemetry::denied(&caller.invocation, text, quiet);

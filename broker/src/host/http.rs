@@ -226,3 +226,6 @@ fn title(method: &str) -> String {
     let first = letters.next().into_iter();
     first.chain(letters.flat_map(char::to_lowercase)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::policy;
     use crate::host::command::Command;
+    use crate::policy::testing::allowed as policy;
 
     #[test]
     fn commands_need_their_grant() {

@@ -22,7 +22,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::policy;
+    use crate::policy::testing::allowed as policy;
 
     #[test]
     fn only_granted_names_are_read() {

@@ -65,8 +65,8 @@ fn beneath(scope: &FileScope, path: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::policy;
     use super::*;
+    use crate::policy::testing::allowed as policy;
 
     fn operation(path: &str, act: Act) -> Operation {
         Operation { path: path.into(), act }

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use super::job::{Job, Work, level};
+use super::job::{Calling, Job, Work, level};
 use super::spawn::SpawnPlan;
 use super::terms::Terms;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
@@ -319,7 +319,8 @@ impl Drive {
             | ToBroker::Output { .. }
             | ToBroker::Exited { .. }
             | ToBroker::Probed { .. }
-            | ToBroker::Compiled { .. } => Err(Violation("a message out of place")),
+            | ToBroker::Compiled { .. }
+            | ToBroker::Sqlite(_) => Err(Violation("a message out of place")),
         }
     }
 
@@ -423,11 +424,12 @@ impl Drive {
             budget.out = left.unwrap_or(budget.out);
             let room = budget.into;
             let connections = job.connections.get_or_insert_default().clone();
-            (Caller { invocation, room, connections }, left)
+            let clients = job.clients.get_or_insert_default().clone();
+            (Caller { invocation, room, connections, clients }, left)
         };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             let answer = match budget {
                 Some(_) => powers.call(caller, call).await,
                 None => Answer::Failed("limit of bytes that host calls may send out reached".to_owned()),
@@ -443,6 +445,10 @@ impl Drive {
                 }
             }
         });
+        // A run that ends takes the call along that it waits for.
+        if let Some(job) = self.worker.jobs.borrow_mut().front_mut() {
+            job.calling = Some(Calling(task.abort_handle()));
+        }
         Ok(())
     }
 
@@ -554,6 +560,8 @@ impl Job {
             budget: None,
             plugin: false,
             connections: None,
+            clients: None,
+            calling: None,
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::terms::Terms;
 use crate::catalog::Script;
+use crate::host::sql::Clients;
 use crate::host::tcp::Connections;
 use crate::host::{Budget, wire_parts};
 use crate::invocation::{Call, Ending, Invocation, LogLine, Reason, Tenant};
@@ -43,6 +44,20 @@ pub struct Job {
     pub plugin: bool,
     /// What it has open, from the first host call on: closed with it.
     pub connections: Option<Rc<Connections>>,
+    /// Its database clients, from the first host call on: they end with it.
+    pub clients: Option<Rc<Clients>>,
+    /// The host call that it waits for: abandoned with it.
+    pub calling: Option<Calling>,
+}
+
+/// A task that ends with this value.
+#[derive(Debug)]
+pub struct Calling(pub tokio::task::AbortHandle);
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What a job is.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use msgscript_tests::podman::IMAGE;
+use msgscript_tests::podman::{APP_IMAGE, IMAGE};
 
 use crate::{none_left, script, sh, shared, shell};
 
@@ -123,4 +123,36 @@ fn privileged_where_granted() {
     assert_eq!(broker.call("power-granted", ""), "0\nwrote\n");
     // Who does not ask for it has none of it.
     assert_eq!(broker.call("power-plain", ""), "65534\n");
+}
+
+#[test]
+fn a_named_tenant_runs_what_it_lists() {
+    let (podman, setup) = shared();
+    let id = podman.command(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
+    let tenant = |name: &str, images: &str| {
+        format!(
+            "[[tenant]]\nname = \"{name}\"\nsubjects = [\"{name}.>\"]\nscripts = \"{name}\"\n\
+             [tenant.grants]\nimages = [{images}]\n"
+        )
+    };
+    let listed = tenant("listed", "\"localhost/msgscript-t*\"");
+    let pinned = tenant("pinned", &format!("\"sha256:{}\"", id.trim()));
+    let other = tenant("other", "\"localhost/else-*\"");
+    let elsewhere = script("listed.pull", "", "").replace(IMAGE, "localhost:1/msgscript-test");
+    let broker = setup
+        .config(&format!("{listed}{pinned}{other}"))
+        .file("listed/a.lua", script("listed.run", "", ""))
+        .file("listed/b.lua", script("listed.app", "", "").replace(IMAGE, APP_IMAGE))
+        .file("listed/c.lua", elsewhere)
+        .file("pinned/a.lua", script("pinned.run", "", ""))
+        .file("pinned/b.lua", script("pinned.app", "", "").replace(IMAGE, APP_IMAGE))
+        .file("other/a.lua", script("other.run", "", ""))
+        .start();
+    assert_eq!(broker.call("listed.run", ""), "hello\n");
+    assert_eq!(broker.call("pinned.run", ""), "hello\n");
+    for subject in ["listed.app", "pinned.app", "listed.pull", "other.run"] {
+        let (response, error) = broker.fail(subject, "");
+        assert_eq!((response.status, response.reason()), (403, "denied"), "{error}");
+        assert!(error.contains("(images = [\"localhost"), "{error}");
+    }
 }

@@ -7,6 +7,8 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::role::Role;
+
 /// Deep recursion in a script is to end in a Lua error, not in a fault: a full Lua stack of calls through
 /// `string.gsub` takes some 90 MiB, more than any other way. The stack may grow to this, in
 /// bytes, where the hard limit allows it.
@@ -31,11 +33,11 @@ const NOTHING: [Resource; 6] = [
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn close(data: u64, file: u64) -> io::Result<()> {
+pub(super) fn close(data: u64, role: Role) -> io::Result<()> {
     for resource in NOTHING {
         lower(resource, 0)?;
     }
-    lower(Resource::RLIMIT_FSIZE, file)?;
+    lower(Resource::RLIMIT_FSIZE, role.file_size)?;
     let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
     lower(Resource::RLIMIT_STACK, STACK.min(hard))?;
     lower(Resource::RLIMIT_DATA, data)?;
@@ -57,12 +59,12 @@ pub(super) fn close_descriptors(from: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// Names the first limit that reads back otherwise.
-pub(super) fn check(data: u64, file: u64, descriptors: u64) -> io::Result<()> {
+pub(super) fn check(data: u64, role: Role) -> io::Result<()> {
     for resource in NOTHING {
         expect(resource, 0)?;
     }
-    expect(Resource::RLIMIT_FSIZE, file)?;
-    expect(Resource::RLIMIT_NOFILE, descriptors)?;
+    expect(Resource::RLIMIT_FSIZE, role.file_size)?;
+    expect(Resource::RLIMIT_NOFILE, role.descriptors)?;
     expect(Resource::RLIMIT_DATA, data)
 }
 

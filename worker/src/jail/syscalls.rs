@@ -1,10 +1,12 @@
 //! seccomp: the system calls that a worker may make, as a table with a reason per row. Everything else
-//! kills the process.
+//! kills the process. [`files`] has those of the engines that open files.
 //!
 //! Takes the engine, gives a filter, and puts it in force. The last layer: nothing of the set-up is
 //! possible behind it.
 
-use std::collections::BTreeMap;
+mod files;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use msgscript_proto::message::Engine;
@@ -121,6 +123,7 @@ pub(super) fn table(engine: Engine, pid: u32) -> Vec<Row> {
             rows.extend(binding());
         }
         Engine::ProbeWasmBound => rows.extend(wasm()),
+        Engine::Sqlite => rows.extend(files::sqlite()),
         Engine::Lua
         | Engine::Plugin
         | Engine::Command
@@ -220,10 +223,11 @@ pub(super) fn compile(
     listed: SeccompAction,
 ) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    let any: BTreeSet<i64> = rows.iter().filter(|row| row.args.is_empty()).map(|row| row.number).collect();
     for row in rows {
         let of_call = rules.entry(row.number).or_default();
         // No rule at all means any arguments to the crate.
-        if !row.args.is_empty() {
+        if !any.contains(&row.number) {
             let conditions = row.args.into_iter().map(condition).collect::<Result<_, _>>()?;
             of_call.push(SeccompRule::new(conditions)?);
         }

@@ -19,6 +19,7 @@ pub const LAZY: &[(&str, &str)] = &[
     ("format", include_str!("prelude/format.lua")),
     ("sort", include_str!("prelude/sort.lua")),
     ("channel", include_str!("prelude/channel.lua")),
+    ("objects", include_str!("prelude/objects.lua")),
 ];
 
 #[cfg(test)]

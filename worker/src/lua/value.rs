@@ -20,8 +20,9 @@ pub struct Module {
     pub name: &'static str,
     /// Its host functions.
     pub functions: &'static [(&'static str, HostFn)],
-    /// Lua source that is called with the table of host functions and returns the module (`None`: the
-    /// table is the module). It runs at the first `require` of each invocation, so keep it short.
+    /// Lua source that is called with the table of host functions and the prelude's table `host`, and
+    /// returns the module (`None`: the table is the module). It runs at the first `require` of each
+    /// invocation, so keep it short.
     pub lua: Option<&'static str>,
 }
 
@@ -31,11 +32,23 @@ pub struct Module {
 pub enum Kind {
     /// An open file of the scratch folder.
     File = 0,
+    /// A key of etcd with its value.
+    EtcdKv = 20,
+    /// A client of `mysql` or `postgres`.
+    SqlClient = 21,
+    /// A client of `sqlite3`.
+    SqliteClient = 22,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 1] = [Kind::File];
+    pub const ALL: [Kind; 4] = [Kind::File, Kind::EtcdKv, Kind::SqlClient, Kind::SqliteClient];
+
+    /// The kind of that number.
+    #[must_use]
+    pub fn of(number: u32) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|known| *known as u32 == number)
+    }
 }
 
 /// Lua's reference to an object in `Ctx`: nothing else crosses.
@@ -318,8 +331,9 @@ impl<'a> Iterator for Tokens<'a> {
             END => Token::End,
             SEEN => Token::Seen(u32::from_le_bytes(self.take()?) as usize),
             HANDLE => {
-                let [_kind] = self.take()?;
-                Token::Handle(Handle { kind: Kind::File, index: u32::from_le_bytes(self.take()?) })
+                let [kind] = self.take()?;
+                let kind = Kind::of(kind.into())?;
+                Token::Handle(Handle { kind, index: u32::from_le_bytes(self.take()?) })
             }
             _ => {
                 let [name] = self.take()?;

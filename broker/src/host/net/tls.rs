@@ -86,7 +86,9 @@ fn text(error: &io::Error, host: &str) -> String {
     };
     let rustls::Error::InvalidCertificate(problem) = error else { return format!("tls: {error}") };
     let problem = match problem {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet

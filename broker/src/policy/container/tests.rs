@@ -1,11 +1,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use proptest::prelude::*;
 
 use super::wild;
 use crate::config::Limits;
 use crate::config::tenant::TenantLimits;
+use crate::config::value::Isolation;
 use crate::podman::description::Description;
 use crate::podman::mount::From;
 use crate::policy::Policy;
@@ -14,7 +16,14 @@ use crate::policy::grants::{Containers, Grants, Images};
 fn policy(containers: Containers) -> Policy {
     let run = Limits { wall: std::time::Duration::from_secs(1), memory: 1, output: 1, payload: 1 };
     let limits = TenantLimits::of_broker(&run, 1);
-    Policy { tenant: "acme".into(), grants: Grants { containers, ..Grants::default() }, limits }
+    Policy {
+        tenant: "acme".into(),
+        grants: Grants { containers, ..Grants::default() },
+        limits,
+        isolation: Isolation::Tenant,
+        jit: false,
+        http: Rc::default(),
+    }
 }
 
 fn local(change: impl FnOnce(&mut Containers)) -> Policy {

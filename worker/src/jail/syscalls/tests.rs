@@ -50,8 +50,15 @@ fn allows(engine: Engine, number: i64, args: [u64; 6]) -> bool {
     }
 }
 
-const ENGINES: [Engine; 6] =
-    [Engine::Lua, Engine::LuaJit, Engine::Probe, Engine::Wasm, Engine::ProbeWasmBound, Engine::WasmCompile];
+const ENGINES: [Engine; 7] = [
+    Engine::Lua,
+    Engine::LuaJit,
+    Engine::Probe,
+    Engine::Wasm,
+    Engine::ProbeWasmBound,
+    Engine::WasmCompile,
+    Engine::Sqlite,
+];
 
 /// Arguments that each row must allow.
 fn sample(row: &Row) -> [u64; 6] {

@@ -55,7 +55,7 @@ end
 
 -- A cookie's value as Go writes it: bytes that it may not have are dropped, blanks and commas need quotes.
 local function cookie(name, value)
-  value = gsub(tostring(value), '[^ !#-:<-%[%]-~]', "")
+  value = gsub(tostring(value), '[^ !#-:<-Z%[%]%^_`a-~]', "")
   if find(value, "[ ,]") then value = '"' .. value .. '"' end
   return gsub(tostring(name), "[\r\n]", "-") .. "=" .. value
 end

@@ -44,6 +44,7 @@ end
 
 math.mod = math.fmod
 _GOPHER_LUA_VERSION = "GopherLua 0.1"
+host.newproxy, host.metatable = newproxy, metatable
 newproxy, gcinfo, jit, ffi = nil, nil, nil, nil
 
 -- A message of our own that is a value of the wrong type, with the caller's place.

@@ -8,7 +8,7 @@ use std::ptr;
 
 use mlua::ffi::{self, lua_State};
 
-use super::values::{KINDS, push_function};
+use super::values::{HOST, KINDS, push_function};
 use super::{Host, Stop, arm, host, load_text, luaL_loadbufferx, push_str, rewrite_place, str_at};
 use crate::lua::{modules, prelude};
 use crate::vm::places::INTERNAL;
@@ -103,6 +103,8 @@ unsafe fn push_host_table(state: *mut lua_State) {
     // SAFETY: below `build`.
     unsafe {
         ffi::lua_createtable(state, 0, 64);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, HOST);
         let natives: [(ffi::lua_CFunction, &CStr); 6] = [
             (host_id, c"id"),
             (host_place, c"place"),
@@ -191,7 +193,8 @@ unsafe extern "C-unwind" fn host_module(state: *mut lua_State) -> c_int {
             if let Some(source) = module.lua {
                 load_internal(state, module.name, source);
                 ffi::lua_insert(state, -2);
-                ffi::lua_call(state, 1, 1);
+                ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, HOST);
+                ffi::lua_call(state, 2, 1);
             }
             return 1;
         }

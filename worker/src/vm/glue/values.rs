@@ -150,7 +150,7 @@ unsafe fn handle_at(state: *mut lua_State, index: c_int) -> Option<Handle> {
             return None;
         }
         let [kind, index] = ffi::lua_touserdata(state, index).cast::<[u32; 2]>().read();
-        let kind = Kind::ALL.into_iter().find(|known| *known as u32 == kind)?;
+        let kind = Kind::of(kind)?;
         Some(Handle { kind, index })
     }
 }
@@ -276,3 +276,6 @@ unsafe fn push_metatable(state: *mut lua_State, kind: Kind) {
 
 /// Where the registry keeps the table `host.kinds`.
 pub(super) const KINDS: c_int = 1000;
+
+/// Where the registry keeps the table `host`.
+pub(super) const HOST: c_int = 1001;
