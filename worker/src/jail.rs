@@ -124,7 +124,7 @@ impl Plan {
         };
         self.check_files()?;
         if self.has(Layer::Rlimits) {
-            limits::close_descriptors(self.role()).of(Layer::Rlimits)?;
+            limits::close_descriptors(self.role().descriptors).of(Layer::Rlimits)?;
         }
         self.check()?;
         if self.has(Layer::Seccomp) {
@@ -156,7 +156,7 @@ impl Plan {
     fn narrow(&self) -> Result<(), JailError> {
         sys::deny_executable_memory();
         if self.has(Layer::Rlimits) {
-            limits::close_descriptors(Role { descriptors: 0, ..self.role() }).of(Layer::Rlimits)?;
+            limits::close_descriptors(0).of(Layer::Rlimits)?;
         }
         if self.has(Layer::Seccomp) {
             syscalls::close_bound().of(Layer::Seccomp)?;

@@ -46,13 +46,13 @@ pub(super) fn close(data: u64, role: Role) -> io::Result<()> {
     lower(Resource::RLIMIT_AS, mapped.saturating_add(data).saturating_add(SPARE_ADDRESSES))
 }
 
-/// No descriptor beyond those of the role (0: none, not even in the place of a closed one). Those that are
+/// No descriptor of this number or above (0: none, not even in the place of a closed one). Those that are
 /// open stay. To be called when no file needs to be opened any more.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn close_descriptors(role: Role) -> io::Result<()> {
-    lower(Resource::RLIMIT_NOFILE, role.descriptors)
+pub(super) fn close_descriptors(from: u64) -> io::Result<()> {
+    lower(Resource::RLIMIT_NOFILE, from)
 }
 
 /// Whether the kernel took them all.
