@@ -14,6 +14,7 @@
 local template = require("template")
 local mustache = template.choose("mustache")
 local json = require("json")
+local strings = require("strings")
 
 Router = {}
 Router.__index = Router

@@ -117,3 +117,25 @@ fn the_example_answers() {
         r#"[{"name":"Ann","visits":3},{"name":"Bob","visits":1}]"#
     );
 }
+
+/// The example of a webhook's receiver: the signature is GitHub's over the raw body.
+#[test]
+fn the_webhook_example_checks_signatures() {
+    let broker = Setup::new()
+        .file("webhook.lua", example("webhook.lua"))
+        .env("WEBHOOK_SECRET", "It's a Secret to Everybody")
+        .args(&["--allow", "env:WEBHOOK_SECRET"])
+        .start();
+    let body = r#"{"action":"opened"}"#;
+    let signed = |signature: &str, body: &str| {
+        let headers = [("x-hub-signature-256", signature), ("x-github-event", "issues")];
+        broker.request("POST", "/funcs.webhook", &headers, body.as_bytes())
+    };
+    // printf '{"action":"opened"}' | openssl dgst -sha256 -hmac "It's a Secret to Everybody"
+    let good = "sha256=5ccdd8275f57d608741ad8390e42e8696ebfcd85607d9c2ef890769dda8f7568";
+    let answer = signed(good, body);
+    assert_eq!((answer.status, answer.text().as_str()), (202, "thanks"));
+    assert_eq!(signed(good, r#"{"action":"closed"}"#).status, 403);
+    assert_eq!(signed("", body).status, 403);
+    assert_eq!(broker.post("/funcs.webhook", body).status, 403);
+}
