@@ -269,11 +269,18 @@ impl Config {
         None
     }
 
-    /// What is configured but does nothing in this version: for the log.
+    /// What is configured but does nothing in this version, or leaves a door open: for the log.
     #[must_use]
     pub fn notices(&self) -> Vec<&'static str> {
-        let notices =
-            [(self.telemetry.traces, "TELEMETRY_TRACES is set, but this version exports no traces yet")];
+        let open = matches!(self.nats, Nats::Embedded(_)) && self.tables.users.all.is_empty();
+        let notices = [
+            (self.telemetry.traces, "TELEMETRY_TRACES is set, but this version exports no traces yet"),
+            (
+                open && !self.tables.tenants.is_empty(),
+                "there are tenants, but the embedded NATS server has no users ([[nats.user]]): whoever reaches \
+                 it may call every tenant's functions and read along",
+            ),
+        ];
         notices.into_iter().filter_map(|(applies, text)| applies.then_some(text)).collect()
     }
 }
