@@ -643,7 +643,7 @@ impl Pool {
         }
         let old = worker.served.get() >= MOST_SERVED || worker.started.elapsed() >= MOST_AGE;
         let spent = worker.binding.borrow().as_ref().is_some_and(binding::Binding::is_spent);
-        if old || spent || self.is_superfluous() {
+        if old || spent || self.is_superfluous(worker) {
             self.state.borrow_mut().workers.retain(|known| !Rc::ptr_eq(known, worker));
             drive::retire(worker);
             self.promote();
@@ -655,10 +655,13 @@ impl Pool {
 
     /// Whether an idle worker is one too many: a tenant no longer needs it besides the configured number.
     /// Takes it off the count if so.
-    fn is_superfluous(&self) -> bool {
+    fn is_superfluous(&self, worker: &Worker) -> bool {
         let mut state = self.state.borrow_mut();
+        if state.extra == 0 || !shares_places(worker.engine) || !state.queue.is_empty() {
+            return false;
+        }
         let busy = state.sharing().filter(|worker| !worker.is_idle()).count();
-        let superfluous = state.extra > 0 && state.queue.is_empty() && busy < self.settings.workers;
+        let superfluous = busy < self.settings.workers;
         state.extra -= usize::from(superfluous);
         superfluous
     }

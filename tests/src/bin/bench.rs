@@ -49,7 +49,12 @@ impl Report {
     fn print(mut self, seconds: f64) {
         self.micros.sort_unstable();
         let at = |share: f64| {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a place in a list of measurements"
+            )]
             let index = (self.micros.len() as f64 * share) as usize;
             self.micros.get(index).copied().unwrap_or(0)
         };
