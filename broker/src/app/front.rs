@@ -1,0 +1,88 @@
+//! The core as the HTTP door sees it.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use super::Core;
+use crate::access::HttpAccess;
+use crate::access::webhook::Webhook;
+use crate::catalog::Script;
+use crate::ingress::{self, pages};
+use crate::invocation::{Ending, Message, Reason};
+use crate::records::Record;
+use crate::{pipeline, telemetry};
+
+/// The core as the HTTP door sees it.
+pub struct Front(pub Rc<Core>);
+
+impl ingress::App for Front {
+    fn scripts(&self, subject: &str) -> Vec<Rc<Script>> {
+        self.0.catalog.current().index.matching(subject).into_owned()
+    }
+
+    fn access(&self, subject: &str) -> Option<Rc<HttpAccess>> {
+        if self.0.policies.borrow().are_open() {
+            return None;
+        }
+        let tenancy = self.0.tenancy.borrow().clone();
+        let policy = self.0.policy(tenancy.of_subject(subject));
+        (!policy.http.is_open()).then(|| policy.http.clone())
+    }
+
+    fn is_signed(&self, webhook: &Webhook, message: &Message) -> bool {
+        let config = self.0.config();
+        let Some(secret) = config.tables.secrets.get(&webhook.secret) else { return false };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        match secret.source.read() {
+            Ok(secret) => webhook.admits(&secret, &message.headers, &message.payload, now),
+            Err(error) => {
+                tracing::error!(secret = webhook.secret, %error, "a webhook's secret cannot be read");
+                false
+            }
+        }
+    }
+
+    fn refused(&self, subject: &str, client: &str) {
+        let tenancy = self.0.tenancy.borrow().clone();
+        telemetry::request_refused(tenancy.of_subject(subject), subject, client);
+    }
+
+    fn longest(&self, script: &Script) -> Duration {
+        self.0.policy(&script.tenant).wall(script)
+    }
+
+    async fn call(&self, message: Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
+        let core = &self.0;
+        // Tasks of their own: a client that goes away stops nothing.
+        let runs = scripts.iter().map(|script| {
+            let run = pipeline::run(core.clone(), script.clone(), message.clone());
+            (script, tokio::task::spawn_local(run))
+        });
+        let runs: Vec<_> = runs.collect();
+        let mut endings = Vec::with_capacity(runs.len());
+        for (script, run) in runs {
+            endings.push(run.await.unwrap_or_else(|error| {
+                let reason = Reason::Internal;
+                Ending::failed(core.pool.next_id(), script, reason, error.to_string())
+            }));
+        }
+        endings
+    }
+
+    fn ready(&self) -> bool {
+        self.0.pool.status().ready > 0
+    }
+
+    fn runs(&self, subject: &str, name: &str) -> Vec<Record> {
+        self.0.records.of(subject, name)
+    }
+
+    fn page_data(&self) -> pages::PageData {
+        let snapshot = self.0.catalog.current();
+        let rejected = snapshot.problems.iter().filter(|problem| problem.rejects);
+        pages::PageData {
+            scripts: snapshot.index.list().to_vec(),
+            rejected: rejected.map(ToString::to_string).collect(),
+        }
+    }
+}
