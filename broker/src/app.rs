@@ -33,6 +33,8 @@ use crate::pool::Pool;
 use crate::records::Records;
 use crate::schedule::Bucket;
 use crate::secrets::Secrets;
+use crate::telemetry::export;
+use crate::telemetry::trace::Tracer;
 use crate::telemetry;
 use crate::wasm::Modules;
 use crate::wasm::file::Place;
@@ -70,6 +72,8 @@ pub struct Core {
     pub etcd: Etcd,
     /// Their way to databases.
     pub sql: Sql,
+    /// Makes spans, if messages are traced.
+    pub tracer: Option<Tracer>,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -228,7 +232,11 @@ fn prepare_process() {
 
 async fn run(config: Config) -> Result<(), StartError> {
     let config = Rc::new(config);
-    let core = build::build(&config).await?;
+    let (tracer, exporting) = match config.traces.as_ref().map(export::start).transpose() {
+        Ok(started) => started.unzip(),
+        Err(error) => return Err(StartError::other("traces", error)),
+    };
+    let core = build::build(&config, tracer).await?;
     // Two stages: first no new messages come in; then, when all are answered, the ways out close.
     let (intake, end) = (Rc::new(Stop::default()), Rc::new(Stop::default()));
     let mut doors = Doors::default();
@@ -275,6 +283,9 @@ async fn run(config: Config) -> Result<(), StartError> {
         }
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

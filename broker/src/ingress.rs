@@ -15,6 +15,7 @@ use crate::access::webhook::Webhook;
 use crate::catalog::Script;
 use crate::invocation::{Ending, Message};
 use crate::records::Record;
+use crate::telemetry::trace::Tracer;
 
 /// What a door needs of the server behind it.
 pub trait App: 'static {
@@ -37,6 +38,9 @@ pub trait App: 'static {
     /// Runs each script for the message. Gives one ending per script, in the same order. The runs are
     /// tasks of their own from the first poll on: dropping the future stops waiting and nothing else.
     fn call(&self, message: Message, scripts: &[Rc<Script>]) -> impl Future<Output = Vec<Ending>>;
+
+    /// What makes spans, if messages are traced.
+    fn tracer(&self) -> Option<&Tracer>;
 
     /// Whether the catalogue is read and workers are there.
     fn ready(&self) -> bool;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::catalog::Script;
+use crate::telemetry::trace::{RunTrace, Span};
 
 /// A tenant's name.
 pub type Tenant = Rc<str>;
@@ -30,6 +31,8 @@ pub struct Message {
     pub headers: Rc<[(String, Bytes)]>,
     /// When it arrived.
     pub arrived: Instant,
+    /// Its span, if it is traced.
+    pub trace: Option<Rc<Span>>,
 }
 
 /// How a message came.
@@ -47,7 +50,7 @@ pub enum Call {
 }
 
 /// One run of one script for one message.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Invocation {
     /// Unique within the broker's life.
     pub id: u64,
@@ -59,6 +62,8 @@ pub struct Invocation {
     pub wall: Duration,
     /// When it must have ended: waiting counts.
     pub deadline: Instant,
+    /// Its spans, if it is traced.
+    pub trace: Option<RunTrace>,
 }
 
 /// Why an invocation ended: the one vocabulary of every door, log and page.

@@ -9,6 +9,7 @@ use crate::app::Core;
 use crate::catalog::{Executor, Script};
 use crate::invocation::{Ending, Invocation, Message, Reason};
 use crate::pool::terms::Terms;
+use crate::telemetry::trace::RunTrace;
 use crate::wasm::{Module, ModuleError, file};
 use crate::{policy, telemetry};
 
@@ -30,6 +31,7 @@ async fn module(
 /// task where that matters.
 pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending {
     let id = app.pool.next_id();
+    let trace = message.trace.as_ref().map(|span| RunTrace::start(span, id, &script));
 
     // 3 admit: may this message run this script at all?
     let policy = app.policy(&script.tenant);
@@ -37,12 +39,16 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     if let Err(refusal) = policy::admit(&policy, &script, &message, within_rate) {
         let failed = Ending::failed(id, &script, refusal.reason, refusal.text);
         let ending = Ending { limit: refusal.limit, measured: refusal.measured, ..failed };
+        if let Some(trace) = &trace {
+            trace.ended(&ending);
+        }
         telemetry::ended(&script, &ending);
         return ending;
     }
     let (wall, limits) = (policy.wall(&script), app.limits(&script));
     let deadline = message.arrived + wall;
-    let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline });
+    let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline, trace });
+    let traced = invocation.clone();
 
     // 4 check out a worker (of the compiled module, if the script is one) or a container's place, 5 run, 6
     // answer its host calls (`host/dispatch.rs`). A container has none.
@@ -63,6 +69,9 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     };
 
     // 7 reply is the ingress's own.
+    if let Some(trace) = &traced.trace {
+        trace.ended(&ending);
+    }
     telemetry::ended(&script, &ending);
     app.records.add(&script, &ending);
     ending

@@ -15,6 +15,7 @@ use msgscript_broker::ingress::App;
 use msgscript_broker::ingress::http::{HttpSettings, Pages, serve};
 use msgscript_broker::ingress::pages::PageData;
 use msgscript_broker::invocation::{Answer, Call, Ending, Message, Reason};
+use msgscript_broker::telemetry::trace::Tracer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -67,6 +68,10 @@ impl App for Fake {
             vec![ending(&name, &message)]
         });
         run.await.unwrap()
+    }
+
+    fn tracer(&self) -> Option<&Tracer> {
+        None
     }
 
     fn ready(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::catalog::Script;
 use crate::ingress::{self, pages};
 use crate::invocation::{Ending, Message, Reason};
 use crate::records::Record;
+use crate::telemetry::trace::Tracer;
 use crate::{pipeline, telemetry};
 
 /// The core as the HTTP door sees it.
@@ -67,6 +68,10 @@ impl ingress::App for Front {
             }));
         }
         endings
+    }
+
+    fn tracer(&self) -> Option<&Tracer> {
+        self.0.tracer.as_ref()
     }
 
     fn ready(&self) -> bool {

@@ -7,12 +7,28 @@ use futures_util::future::LocalBoxFuture;
 
 use super::{Answer, Budget, Call, Caller, Powers, command, env, etcd, files, library, nats, sleep, tcp};
 use crate::app::Core;
+use crate::invocation::Reason;
+use crate::telemetry::trace::Span;
 use crate::telemetry;
+
+/// How a call ended, for its span.
+fn trace_end(span: &Span, answer: &Answer) {
+    match answer {
+        Answer::Denied(text) => {
+            span.set("msgscript.reason", Reason::Denied.word());
+            span.fail(text.clone());
+        }
+        Answer::Failed(text) => span.fail(text.clone()),
+        _ => {}
+    }
+    span.end();
+}
 
 impl Powers for Core {
     fn call(self: Rc<Self>, caller: Caller, call: Call) -> LocalBoxFuture<'static, Answer> {
         Box::pin(async move {
             let policy = self.policy(&caller.invocation.script.tenant);
+            let span = caller.span.clone();
             // Scripts ask for what may not be there, and go on without.
             let quiet = matches!(call, Call::Env { .. });
             let answer = match call {
@@ -34,6 +50,9 @@ impl Powers for Core {
                 Call::Etcd(act) => etcd::answer(&self.etcd, &policy, &caller, act).await,
                 Call::Sql(act) => self.sql.answer(&policy, &self.secrets, &caller, act).await,
             };
+            if let Some(span) = &span {
+                trace_end(span, &answer);
+            }
             if let Answer::Denied(text) = &answer {
                 telemetry::denied(&caller.invocation, text, quiet);
             }

@@ -387,6 +387,9 @@ impl Drive {
         self.worker.interrupted.set(false);
         self.worker.settled.set(true);
         self.worker.served.set(self.worker.served.get() + 1);
+        if let Some(next) = self.worker.jobs.borrow().front() {
+            next.began();
+        }
         finish(job);
     }
 
@@ -425,7 +428,11 @@ impl Drive {
             let room = budget.into;
             let connections = job.connections.get_or_insert_default().clone();
             let clients = job.clients.get_or_insert_default().clone();
-            (Caller { invocation, room, connections, clients }, left)
+            let span = invocation.trace.as_ref().map(|trace| {
+                let (name, kind) = call.kind();
+                Rc::new(trace.call(name, kind))
+            });
+            (Caller { invocation, room, connections, clients, span }, left)
         };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
