@@ -33,9 +33,10 @@ use crate::pool::Pool;
 use crate::records::Records;
 use crate::schedule::Bucket;
 use crate::secrets::Secrets;
+use crate::statistics::Statistics;
+use crate::telemetry;
 use crate::telemetry::export;
 use crate::telemetry::trace::Tracer;
-use crate::telemetry;
 use crate::wasm::Modules;
 use crate::wasm::file::Place;
 pub use build::spawn_plan;
@@ -62,6 +63,8 @@ pub struct Core {
     rates: RefCell<HashMap<Tenant, Bucket>>,
     /// The last runs.
     pub records: Records,
+    /// What runs came to.
+    pub statistics: Statistics,
     /// Values that scripts may use without seeing them.
     pub secrets: Secrets,
     /// Connections for scripts.

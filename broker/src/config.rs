@@ -265,13 +265,11 @@ impl Config {
     #[must_use]
     pub fn notices(&self) -> Vec<&'static str> {
         let open = matches!(self.nats, Nats::Embedded(_)) && self.tables.users.all.is_empty();
-        let notices = [
-            (
-                open && !self.tables.tenants.is_empty(),
-                "there are tenants, but the embedded NATS server has no users ([[nats.user]]): whoever reaches \
+        let notices = [(
+            open && !self.tables.tenants.is_empty(),
+            "there are tenants, but the embedded NATS server has no users ([[nats.user]]): whoever reaches \
                  it may call every tenant's functions and read along",
-            ),
-        ];
+        )];
         notices.into_iter().filter_map(|(applies, text)| applies.then_some(text)).collect()
     }
 }

@@ -104,6 +104,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Reason; 16] = [
+        Reason::Ok,
+        Reason::NotFound,
+        Reason::Denied,
+        Reason::TooLarge,
+        Reason::Overloaded,
+        Reason::Wait,
+        Reason::WallTime,
+        Reason::CpuTime,
+        Reason::ScriptError,
+        Reason::Memory,
+        Reason::Output,
+        Reason::Crashed,
+        Reason::KilledSyscall,
+        Reason::Loop,
+        Reason::Internal,
+        Reason::Cancelled,
+    ];
+
     /// The word for headers, logs and pages.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -42,6 +42,7 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
         if let Some(trace) = &trace {
             trace.ended(&ending);
         }
+        app.statistics.ended(&script, &ending, message.arrived);
         telemetry::ended(&script, &ending);
         return ending;
     }
@@ -72,6 +73,7 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     if let Some(trace) = &traced.trace {
         trace.ended(&ending);
     }
+    app.statistics.ended(&script, &ending, traced.message.arrived);
     telemetry::ended(&script, &ending);
     app.records.add(&script, &ending);
     ending

@@ -55,7 +55,8 @@ fn one_call_is_one_trace() {
         assert_eq!(found.len(), 1, "{name} in {}: {spans:#?}", parent.name);
         found[0].clone()
     };
-    let way = |from: &Received, names: &[&str]| names.iter().fold(from.clone(), |span, name| under(&span, name));
+    let way =
+        |from: &Received, names: &[&str]| names.iter().fold(from.clone(), |span, name| under(&span, name));
 
     assert_eq!((server.parent.as_str(), server.kind.as_str()), (SENDER, "server"));
     assert_eq!((server.service.as_str(), server.state.as_str()), ("msgscript", "vendor=1"));
@@ -113,8 +114,7 @@ fn nobody_asked_nothing_is_traced() {
 #[test]
 fn a_sender_decides_what_is_recorded() {
     let (web, collector) = (web(), Collector::start());
-    let broker =
-        setup(&web).env("TELEMETRY_TRACES", "1").env("OTEL_ENDPOINT", &collector.endpoint()).start();
+    let broker = setup(&web).env("TELEMETRY_TRACES", "1").env("OTEL_ENDPOINT", &collector.endpoint()).start();
     let parent = format!("00-{TRACE}-{SENDER}-00");
     assert_eq!(broker.request("POST", "/front", &[("traceparent", &parent)], b"").status, 200);
     assert!(web.last().header("traceparent").starts_with(&format!("00-{TRACE}-")));
@@ -128,7 +128,8 @@ fn a_sender_decides_what_is_recorded() {
 #[test]
 fn a_collector_that_is_away_costs_no_answer() {
     let deaf = TcpListener::bind("127.0.0.1:0").expect("a port");
-    for endpoint in [format!("127.0.0.1:{}", free_port()), deaf.local_addr().expect("an address").to_string()] {
+    for endpoint in [format!("127.0.0.1:{}", free_port()), deaf.local_addr().expect("an address").to_string()]
+    {
         let web = web();
         let broker = setup(&web)
             .env("TELEMETRY_TRACES", "true")

@@ -25,6 +25,7 @@ use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::Records;
 use crate::secrets::Secrets;
+use crate::statistics::Statistics;
 use crate::telemetry::trace::Tracer;
 use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
@@ -92,6 +93,7 @@ pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),
         records: Records::default(),
+        statistics: Statistics::new(started),
         secrets: Secrets::default(),
         http: Client::new(net.clone()),
         etcd: Etcd::default(),

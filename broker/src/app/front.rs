@@ -44,6 +44,7 @@ impl ingress::App for Front {
     }
 
     fn refused(&self, subject: &str, client: &str) {
+        self.0.statistics.refused();
         let tenancy = self.0.tenancy.borrow().clone();
         telemetry::request_refused(tenancy.of_subject(subject), subject, client);
     }

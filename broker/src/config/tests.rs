@@ -331,7 +331,9 @@ fn traces_go_where_somebody_says() {
     assert_eq!(traces(&[ours, ("OTEL_ENDPOINT", "h:1"), standard]), Some(Target::Otlp(Some("h:1".into()))));
     assert_eq!(traces(&[ours, standard]), Some(Target::Otlp(None)));
     assert_eq!(traces(&[standard]), Some(Target::Otlp(None)));
-    for off in [("TELEMETRY_TRACES", "false"), ("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+    for off in
+        [("TELEMETRY_TRACES", "false"), ("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")]
+    {
         assert_eq!(traces(&[off, standard]), None, "{off:?}");
     }
     let http = run(&[], &[standard, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], None);

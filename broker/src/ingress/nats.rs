@@ -462,7 +462,9 @@ async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending
     if hops > MOST_HOPS {
         let text = format!("message has come through {hops} scripts");
         let failed = Ending::failed(app.pool.next_id(), &script, Reason::Loop, text);
-        return Ending { limit: MOST_HOPS.to_string(), measured: hops.to_string(), ..failed };
+        let ending = Ending { limit: MOST_HOPS.to_string(), measured: hops.to_string(), ..failed };
+        app.statistics.ended(&script, &ending, message.arrived);
+        return ending;
     }
     pipeline::run(app.clone(), script, message).await
 }

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::{Method, Request};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
+use hyper::{Method, Request};
 
 use super::activity::Activity;
 use super::body::{self, BodyError};
