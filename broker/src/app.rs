@@ -3,6 +3,7 @@
 mod build;
 mod doors;
 mod front;
+mod site;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -94,6 +95,18 @@ impl Core {
     #[must_use]
     pub fn door(&self) -> Option<&Door> {
         self.door.get()
+    }
+
+    /// Whether messages can be served: workers are there. (The scripts were read before the doors opened.)
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.pool.status().ready > 0
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn up(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 
     /// The subject patterns in use.

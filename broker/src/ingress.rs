@@ -14,7 +14,6 @@ use crate::access::HttpAccess;
 use crate::access::webhook::Webhook;
 use crate::catalog::Script;
 use crate::invocation::{Ending, Message};
-use crate::records::Record;
 use crate::telemetry::trace::Tracer;
 
 /// What a door needs of the server behind it.
@@ -45,9 +44,15 @@ pub trait App: 'static {
     /// Whether the catalogue is read and workers are there.
     fn ready(&self) -> bool;
 
-    /// What the operator's pages show. Called for each page, so gathered then.
+    /// What the operator's pages show about scripts. Called for each page, so gathered then; as the others.
     fn page_data(&self) -> pages::PageData;
 
-    /// The last runs of a script that failed or said something, latest first.
-    fn runs(&self, subject: &str, name: &str) -> Vec<Record>;
+    /// What the page of one script shows, if there is such a script.
+    fn script(&self, subject: &str, name: &str) -> Option<pages::ScriptData>;
+
+    /// What the overview shows.
+    fn overview(&self) -> pages::Overview;
+
+    /// All figures, in Prometheus' text format.
+    fn metrics(&self) -> String;
 }

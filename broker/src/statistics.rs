@@ -6,7 +6,7 @@
 mod histogram;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use crate::invocation::{Ending, Reason, Tenant};
 
 /// Scripts that are counted by themselves.
 const MOST_SCRIPTS: usize = 10_000;
+
+/// Subjects that have series of their own among the metrics.
+const MOST_SERIES: usize = 200;
 
 /// Versions of scripts that are remembered.
 const MOST_VERSIONS: usize = 65_536;
@@ -35,7 +38,8 @@ pub const OTHER: &str = "_other";
 pub struct Reasons([u64; Reason::ALL.len()]);
 
 impl Reasons {
-    fn add(&mut self, reason: Reason) {
+    /// One more.
+    pub fn add(&mut self, reason: Reason) {
         self.0[reason as usize] += 1;
     }
 
@@ -90,6 +94,8 @@ pub struct ScriptStatistics {
     pub subject: Rc<str>,
     /// Its name.
     pub name: Rc<str>,
+    /// Whether its subject has a series of its own among the metrics.
+    pub own_series: bool,
     counts: RefCell<Counts>,
 }
 
@@ -101,12 +107,13 @@ struct Counts {
 }
 
 impl ScriptStatistics {
-    fn new(tenant: &Tenant, subject: &Rc<str>, name: &Rc<str>) -> Rc<ScriptStatistics> {
+    fn new((tenant, subject, name): &Key, own_series: bool) -> Rc<ScriptStatistics> {
         let counts = RefCell::default();
         Rc::new(ScriptStatistics {
             tenant: tenant.clone(),
             subject: subject.clone(),
             name: name.clone(),
+            own_series,
             counts,
         })
     }
@@ -140,6 +147,9 @@ impl ScriptStatistics {
     }
 }
 
+/// Tenant, subject and name.
+type Key = (Tenant, Rc<str>, Rc<str>);
+
 /// What came of a host call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -172,10 +182,13 @@ pub struct Statistics {
     started: Instant,
     /// By version, so that a run finds its own at once.
     versions: RefCell<HashMap<u64, Rc<ScriptStatistics>>>,
-    scripts: RefCell<BTreeMap<(Tenant, Rc<str>, Rc<str>), Rc<ScriptStatistics>>>,
+    scripts: RefCell<BTreeMap<Key, Rc<ScriptStatistics>>>,
+    /// Tenants' subjects that have series of their own.
+    series: RefCell<HashSet<(Tenant, Rc<str>)>>,
     seconds: RefCell<Seconds>,
     host_calls: RefCell<BTreeMap<HostCall, u64>>,
     refused: Cell<u64>,
+    gauges: RefCell<BTreeMap<&'static str, (&'static str, f64)>>,
 }
 
 impl Statistics {
@@ -186,9 +199,11 @@ impl Statistics {
             started,
             versions: RefCell::default(),
             scripts: RefCell::default(),
+            series: RefCell::default(),
             seconds: RefCell::default(),
             host_calls: RefCell::default(),
             refused: Cell::new(0),
+            gauges: RefCell::default(),
         }
     }
 
@@ -209,7 +224,7 @@ impl Statistics {
         if scripts.len() >= MOST_SCRIPTS && !scripts.contains_key(&key) {
             key = (OTHER.into(), OTHER.into(), OTHER.into());
         }
-        let new = || ScriptStatistics::new(&key.0, &key.1, &key.2);
+        let new = || ScriptStatistics::new(&key, self.has_series(&key));
         let found = scripts.entry(key.clone()).or_insert_with(new).clone();
         let mut versions = self.versions.borrow_mut();
         if versions.len() >= MOST_VERSIONS {
@@ -217,6 +232,24 @@ impl Statistics {
         }
         versions.insert(script.id, found.clone());
         found
+    }
+
+    /// Whether a script's subject has a series of its own among the metrics: the first ones have, for good.
+    fn has_series(&self, (tenant, subject, _): &Key) -> bool {
+        let mut series = self.series.borrow_mut();
+        let subject = (tenant.clone(), subject.clone());
+        series.contains(&subject) || (series.len() < MOST_SERIES && series.insert(subject))
+    }
+
+    /// Sets a figure that is shown among the metrics under this name, `msgscript_…`.
+    pub fn set(&self, name: &'static str, help: &'static str, value: f64) {
+        self.gauges.borrow_mut().insert(name, (help, value));
+    }
+
+    /// The figures that were set.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<(&'static str, (&'static str, f64))> {
+        self.gauges.borrow().iter().map(|(name, gauge)| (*name, *gauge)).collect()
     }
 
     /// A host call was answered.
@@ -346,6 +379,18 @@ mod tests {
         assert_eq!(scripts.len(), MOST_SCRIPTS + 1);
         let other = scripts.iter().find(|script| &*script.name == OTHER).unwrap();
         assert_eq!((other.reasons().total(), other.last().len()), (5, 5));
+        assert!(scripts.iter().all(|script| script.own_series), "they are of one subject");
+    }
+
+    #[test]
+    fn the_first_subjects_have_series_of_their_own() {
+        let statistics = Statistics::new(Instant::now());
+        for id in 0..MOST_SERIES as u64 + 5 {
+            let script = Script { id, ..Script::for_test(&format!("s.{id}"), "n") };
+            statistics.ended(&script, &ending(&script, Reason::Ok), Instant::now());
+        }
+        let scripts = statistics.scripts();
+        assert_eq!(scripts.iter().filter(|script| script.own_series).count(), MOST_SERIES);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `invocation`, `reason`, `worker`.
 
 pub mod export;
+pub mod metrics;
 pub mod trace;
 
 use std::io::IsTerminal;

@@ -13,7 +13,7 @@ use msgscript_broker::access::webhook::Webhook;
 use msgscript_broker::catalog::{Executor, Part, Script};
 use msgscript_broker::ingress::App;
 use msgscript_broker::ingress::http::{HttpSettings, Pages, serve};
-use msgscript_broker::ingress::pages::PageData;
+use msgscript_broker::ingress::pages::{Overview, PageData, ScriptData};
 use msgscript_broker::invocation::{Answer, Call, Ending, Message, Reason};
 use msgscript_broker::telemetry::trace::Tracer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -78,12 +78,20 @@ impl App for Fake {
         false
     }
 
-    fn runs(&self, _: &str, _: &str) -> Vec<msgscript_broker::records::Record> {
-        Vec::new()
-    }
-
     fn page_data(&self) -> PageData {
         PageData { scripts: vec![script("echo")], rejected: Vec::new() }
+    }
+
+    fn script(&self, _: &str, _: &str) -> Option<ScriptData> {
+        None
+    }
+
+    fn overview(&self) -> Overview {
+        Overview::default()
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
     }
 }
 

@@ -3,13 +3,12 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use super::Core;
+use super::{Core, site};
 use crate::access::HttpAccess;
 use crate::access::webhook::Webhook;
 use crate::catalog::Script;
 use crate::ingress::{self, pages};
 use crate::invocation::{Ending, Message, Reason};
-use crate::records::Record;
 use crate::telemetry::trace::Tracer;
 use crate::{pipeline, telemetry};
 
@@ -76,19 +75,22 @@ impl ingress::App for Front {
     }
 
     fn ready(&self) -> bool {
-        self.0.pool.status().ready > 0
-    }
-
-    fn runs(&self, subject: &str, name: &str) -> Vec<Record> {
-        self.0.records.of(subject, name)
+        self.0.is_ready()
     }
 
     fn page_data(&self) -> pages::PageData {
-        let snapshot = self.0.catalog.current();
-        let rejected = snapshot.problems.iter().filter(|problem| problem.rejects);
-        pages::PageData {
-            scripts: snapshot.index.list().to_vec(),
-            rejected: rejected.map(ToString::to_string).collect(),
-        }
+        site::all(&self.0)
+    }
+
+    fn script(&self, subject: &str, name: &str) -> Option<pages::ScriptData> {
+        site::script(&self.0, subject, name)
+    }
+
+    fn overview(&self) -> pages::Overview {
+        site::overview(&self.0)
+    }
+
+    fn metrics(&self) -> String {
+        telemetry::metrics::render(&self.0)
     }
 }

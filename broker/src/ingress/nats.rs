@@ -127,6 +127,15 @@ impl Door {
         }
     }
 
+    /// Whether there is a server just now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Door::Embedded(_) => true,
+            Door::External(client) => client.connection_state() == async_nats::connection::State::Connected,
+        }
+    }
+
     /// The largest message that the server takes, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {

@@ -349,6 +349,7 @@ impl Drive {
                     return Ok(());
                 }
                 self.joined = true;
+                pool.started.set(pool.started.get() + 1);
                 pool.joined(&self.worker);
                 Ok(())
             }
@@ -496,6 +497,7 @@ impl Drive {
             tracing::warn!(worker = worker.pid, words, "the worker's last words");
         }
         if !retired {
+            pool.deaths.borrow_mut().add(sentence.reason);
             let (reason, error) = (sentence.reason.word(), &sentence.error);
             tracing::warn!(
                 worker = worker.pid,
