@@ -51,8 +51,7 @@ fn runs(core: &Core, script: &Rc<Script>, last: &[LastRun]) -> Vec<RunLine> {
         let record = kept.iter().find(|record| record.ending.invocation == run.invocation);
         let at = SystemTime::now().checked_sub(run.at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut line = line(&script.subject, &script.name, at, run.invocation, run.reason);
-        line.took =
-            print_duration(Duration::from_micros(u64::try_from(run.took.as_micros()).unwrap_or(u64::MAX)));
+        line.took = Some(run.took);
         if let Some(record) = record {
             with_words(&mut line, record);
         }
@@ -70,7 +69,7 @@ fn line(subject: &str, name: &str, at: SystemTime, invocation: u64, reason: Reas
         at: print_time(at),
         when: format!("{} ago", print_duration(Duration::from_secs(ago))),
         reason: reason.word(),
-        took: String::new(),
+        took: None,
         invocation: format_id(invocation),
         error: String::new(),
         logs: Vec::new(),

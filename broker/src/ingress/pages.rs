@@ -113,8 +113,8 @@ pub struct RunLine {
     pub when: String,
     /// How it ended, in a word.
     pub reason: &'static str,
-    /// How long it took, from the message's arrival on.
-    pub took: String,
+    /// How long it took, from the message's arrival on, if that is known.
+    pub took: Option<Duration>,
     /// Its invocation.
     pub invocation: String,
     /// The error.

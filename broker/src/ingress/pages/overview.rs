@@ -205,7 +205,8 @@ fn share(part: u64, all: u64) -> String {
 }
 
 /// A duration to three digits; a dash if there is none.
-fn time(time: Option<Duration>) -> String {
+#[must_use]
+pub fn time(time: Option<Duration>) -> String {
     let Some(time) = time else { return "–".to_owned() };
     let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let unit = 10_u64.pow(nanos.max(1).ilog10().saturating_sub(2));

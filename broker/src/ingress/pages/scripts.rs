@@ -61,8 +61,12 @@ pub fn info(data: &ScriptData) -> Html {
     for (key, value) in properties(script) {
         body.put("<dt>{}</dt><dd>{}</dd>", &[&key, &value]);
     }
-    body.put("</dl><h2>Figures</h2>{}", &[&overview::summary(&data.figures)]);
+    body.put(
+        "</dl><p><a href=\"#source\">Source</a></p><h2>Figures</h2>{}",
+        &[&overview::summary(&data.figures)],
+    );
     body.put("<h2>Last runs</h2>{}", &[&last_runs(&data.runs, script)]);
+    body.put("<div id=\"source\"></div>", &[]);
     for (at, part) in script.parts.iter().enumerate() {
         body.put("<h2>{}</h2>{}", &[&part.name, &source(script, part, at + 1 == script.parts.len())]);
     }
@@ -86,26 +90,39 @@ fn last_runs(runs: &[RunLine], script: &Script) -> Html {
     }
     let mut html = Html::of("<ul class=\"runs\">", &[]);
     for run in runs {
+        let took = run.took.map(|took| overview::time(Some(took))).unwrap_or_default();
         let class = if run.reason == "ok" { "good" } else { "bad" };
         html.put(
             "<li><span class=\"quiet\"><time datetime=\"{}\">{}</time></span> <code class=\"{}\">{}</code> \
              <span class=\"quiet\">{}</span> <code class=\"quiet\">{}</code>",
-            &[&run.at, &run.when, &class, &run.reason, &run.took, &run.invocation],
+            &[&run.at, &run.when, &class, &run.reason, &took, &run.invocation],
         );
         if !run.error.is_empty() {
             html.put("<p>{}</p>", &[&placed(&run.error, script)]);
         }
-        if !run.logs.is_empty() {
-            html.put("<details><summary>{} lines said</summary><pre tabindex=\"0\">", &[&run.logs.len()]);
-            for line in &run.logs {
-                html.put("{}\n", &[line]);
-            }
-            html.put("</pre></details>", &[]);
-        }
+        said(&mut html, &run.logs);
         html.put("</li>", &[]);
     }
     html.put("</ul>", &[]);
     html
+}
+
+/// What a run said: its first line, the others behind it.
+fn said(html: &mut Html, logs: &[String]) {
+    match logs {
+        [] => {}
+        [line] => html.put("<p><code class=\"quiet\">{}</code></p>", &[line]),
+        [first, rest @ ..] => {
+            html.put(
+                "<details><summary><code class=\"quiet\">{}</code> and {} more</summary><pre tabindex=\"0\">",
+                &[first, &rest.len()],
+            );
+            for line in rest {
+                html.put("{}\n", &[line]);
+            }
+            html.put("</pre></details>", &[]);
+        }
+    }
 }
 
 /// An error's text; a place in the script's own source at its beginning leads there.

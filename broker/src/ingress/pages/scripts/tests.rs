@@ -8,7 +8,7 @@ fn run(name: &str) -> RunLine {
         at: "<at>".to_owned(),
         when: "<when>".to_owned(),
         reason: "script_error",
-        took: "<took>".to_owned(),
+        took: Some(std::time::Duration::from_micros(1234)),
         invocation: "<invocation>".to_owned(),
         error: "<error>".to_owned(),
         logs: vec!["<logged>".to_owned()],
@@ -58,7 +58,6 @@ fn nothing_foreign_is_markup() {
             "<logged",
             "<at",
             "<when",
-            "<took",
             "<invocation",
             "\"'&",
         ] {
