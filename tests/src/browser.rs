@@ -136,12 +136,13 @@ impl Page<'_> {
         );
     }
 
-    /// The value of a JavaScript expression.
+    /// The value of a JavaScript expression, as if somebody had clicked for it.
     ///
     /// # Panics
     /// When it throws.
     pub fn eval(&self, code: &str) -> Value {
-        let params = json!({"expression": code, "returnByValue": true, "awaitPromise": true});
+        let params =
+            json!({"expression": code, "returnByValue": true, "awaitPromise": true, "userGesture": true});
         let answer = self.call("Runtime.evaluate", &params);
         assert!(answer["exceptionDetails"].is_null(), "{code}: {answer}");
         answer["result"]["value"].clone()

@@ -87,7 +87,7 @@ fn about(text: &mut Text, core: &Core) {
     );
     for layer in Layer::ALL {
         let closed = !core.config().sandbox_without.contains(&layer);
-        text.sample(name, &[("layer", &layer.name())], u8::from(closed));
+        text.sample(name, &[("name", &layer.name())], u8::from(closed));
     }
     let connected = core.door().is_some_and(Door::is_connected);
     text.one("msgscript_nats_connected", "gauge", "Whether there is a NATS server.", u8::from(connected));
