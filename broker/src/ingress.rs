@@ -41,8 +41,8 @@ pub trait App: 'static {
     /// What makes spans, if messages are traced.
     fn tracer(&self) -> Option<&Tracer>;
 
-    /// Whether the catalogue is read and workers are there.
-    fn ready(&self) -> bool;
+    /// Whether messages can be served, and what limps.
+    fn readiness(&self) -> pages::Readiness;
 
     /// What the operator's pages show about scripts. Called for each page, so gathered then; as the others.
     fn page_data(&self) -> pages::PageData;

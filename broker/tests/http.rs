@@ -13,7 +13,7 @@ use msgscript_broker::access::webhook::Webhook;
 use msgscript_broker::catalog::{Executor, Part, Script};
 use msgscript_broker::ingress::App;
 use msgscript_broker::ingress::http::{HttpSettings, Pages, serve};
-use msgscript_broker::ingress::pages::{Overview, PageData, ScriptData};
+use msgscript_broker::ingress::pages::{Figures, Overview, PageData, Readiness, ScriptData};
 use msgscript_broker::invocation::{Answer, Call, Ending, Message, Reason};
 use msgscript_broker::telemetry::trace::Tracer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -74,16 +74,21 @@ impl App for Fake {
         None
     }
 
-    fn ready(&self) -> bool {
-        false
+    fn readiness(&self) -> Readiness {
+        Readiness { ready: false, notes: vec!["why".to_owned()] }
     }
 
     fn page_data(&self) -> PageData {
         PageData { scripts: vec![script("echo")], rejected: Vec::new() }
     }
 
-    fn script(&self, _: &str, _: &str) -> Option<ScriptData> {
-        None
+    fn script(&self, subject: &str, name: &str) -> Option<ScriptData> {
+        let script = (subject, name) == ("echo", "echo");
+        script.then(|| ScriptData {
+            script: self::script("echo"),
+            figures: Figures::default(),
+            runs: Vec::new(),
+        })
     }
 
     fn overview(&self) -> Overview {
@@ -635,8 +640,10 @@ fn pages_are_shown_to_the_operator() {
         let server = Server::start(settings()).await;
         for (path, part) in [
             ("/", "Call a function"),
-            ("/_", "Call a function"),
-            ("/_/", "Call a function"),
+            ("/_", "<h2>Documentation</h2>"),
+            ("/_/", "<h2>Documentation</h2>"),
+            ("/_/docs", "<h1 id=\"msgscript\">"),
+            ("/_/docs/DESIGN", "<h1 id=\"design\">"),
             ("/_/list", "/_/info/echo/echo"),
             ("/_/subject/echo", "/_/info/echo/echo"),
             ("/_/info/echo/echo", "-- &lt;source&gt;"),
@@ -647,10 +654,12 @@ fn pages_are_shown_to_the_operator() {
             assert!(answer.contains(part), "{path}: {answer}");
             assert!(
                 answer.contains(
-                    "content-security-policy: default-src 'none'; style-src 'self'; img-src 'self'"
+                    "content-security-policy: default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'"
                 )
             );
-            assert!(!answer.contains("<script") && !answer.contains(" style="));
+            // The one script is a file of ours.
+            let scripts = answer.replace("<script src=\"/_/live.js\" defer></script>", "");
+            assert!(!scripts.contains("<script") && !answer.contains(" style="));
         }
         for (path, kind) in [
             ("/logo.webp", "content-type: image/webp"),
@@ -661,7 +670,8 @@ fn pages_are_shown_to_the_operator() {
             let answer = server.get(path, "").await;
             assert!(status(&answer) == "200" && answer.contains(kind), "{path}");
         }
-        assert_eq!(status(&server.get("/_/readyz", "").await), "503");
+        let answer = server.get("/_/readyz", "").await;
+        assert!(status(&answer) == "503" && answer.ends_with("not ready\nwhy\n"), "{answer}");
         for path in [
             "/_/none",
             "/_/subject/none",

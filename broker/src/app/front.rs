@@ -74,8 +74,8 @@ impl ingress::App for Front {
         self.0.tracer.as_ref()
     }
 
-    fn ready(&self) -> bool {
-        self.0.is_ready()
+    fn readiness(&self) -> pages::Readiness {
+        site::readiness(&self.0)
     }
 
     fn page_data(&self) -> pages::PageData {

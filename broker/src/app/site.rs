@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Core;
 use crate::catalog::Script;
-use crate::ingress::pages::{Figures, Overview, PageData, RunLine, ScriptData, ScriptFigures};
+use crate::ingress::nats::Door;
+use crate::ingress::pages::{Figures, Overview, PageData, Readiness, RunLine, ScriptData, ScriptFigures};
 use crate::invocation::{Reason, format_id};
 use crate::records::Record;
 use crate::statistics::{Histogram, LastRun, Reasons};
@@ -20,6 +21,20 @@ const LATEST: usize = 10;
 
 /// Seconds of which the rates are the mean.
 const RATE: usize = 10;
+
+/// Whether messages can be served, and what limps.
+pub(super) fn readiness(core: &Core) -> Readiness {
+    let config = core.config();
+    let mut notes: Vec<String> = config
+        .sandbox_without
+        .iter()
+        .map(|layer| format!("the sandbox is without {}", layer.name()))
+        .collect();
+    if !core.door().is_some_and(Door::is_connected) {
+        notes.push("the NATS server is away".to_owned());
+    }
+    Readiness { ready: core.is_ready(), notes }
+}
 
 /// All scripts.
 pub(super) fn all(core: &Core) -> PageData {
@@ -106,7 +121,7 @@ pub(super) fn overview(core: &Core) -> Overview {
     busiest.truncate(BUSIEST);
     let scripts = snapshot.index.list();
     Overview {
-        ready: core.is_ready(),
+        readiness: readiness(core),
         up: core.up(now),
         workers: core.pool.status(),
         queue: core.config().queue,

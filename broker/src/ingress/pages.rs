@@ -52,6 +52,15 @@ const OPENER: (HeaderName, &str) =
 /// Media type of metrics in Prometheus' text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Whether messages can be served.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether they can.
+    pub ready: bool,
+    /// What limps: a line of text for each.
+    pub notes: Vec<String>,
+}
+
 /// What the pages about scripts show.
 #[derive(Debug, Clone, Default)]
 pub struct PageData {
@@ -127,7 +136,7 @@ pub struct RunLine {
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
     /// Whether it can serve.
-    pub ready: bool,
+    pub readiness: Readiness,
     /// Since when.
     pub up: Duration,
     /// The workers.
@@ -199,9 +208,8 @@ fn operator_page<A: App>(app: &A, settings: &HttpSettings, path: &str, query: &s
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     match *names {
         [] | [""] => html(&overview::page(&app.overview(), &settings.page_key, query == "still")),
-        ["healthz"] => text(StatusCode::OK, "ok\n"),
-        ["readyz"] if app.ready() => text(StatusCode::OK, "ok\n"),
-        ["readyz"] => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        ["healthz"] => text(StatusCode::OK, "ok\n".to_owned()),
+        ["readyz"] => readiness(&app.readiness()),
         ["metrics"] => no_store(bytes(METRICS, app.metrics().into())),
         ["list"] => html(&scripts::list(&app.page_data(), &parameter(query, "q"))),
         ["subject", subject] => page(scripts::subject(&app.page_data(), subject)),
@@ -241,8 +249,18 @@ fn html(page: &Html) -> Response {
     no_store(bytes("text/html; charset=utf-8", Bytes::copy_from_slice(page.as_str().as_bytes())))
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response {
-    let mut response = bytes("text/plain", Bytes::from_static(body.as_bytes()));
+/// One word for probes, then a line for each thing that limps.
+fn readiness(readiness: &Readiness) -> Response {
+    let (status, word) = match readiness.ready {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    let notes: String = readiness.notes.iter().map(|note| format!("{note}\n")).collect();
+    text(status, format!("{word}\n{notes}"))
+}
+
+fn text(status: StatusCode, body: String) -> Response {
+    let mut response = bytes("text/plain", body.into());
     *response.status_mut() = status;
     no_store(response)
 }

@@ -26,11 +26,14 @@ pub fn page(data: &Overview, key: &str, still: bool) -> Html {
 }
 
 fn state(data: &Overview) -> Html {
-    let (class, word) = if data.ready { ("good", "ready") } else { ("bad", "not ready") };
+    let (class, word) = if data.readiness.ready { ("good", "ready") } else { ("bad", "not ready") };
     let mut html = Html::of(
         "<p><strong class=\"{}\">{}</strong> <span class=\"quiet\">version {}, up {}</span></p>",
         &[&class, &word, &crate::VERSION, &coarse(data.up)],
     );
+    for note in &data.readiness.notes {
+        html.put("<p class=\"bad\">{}</p>", &[note]);
+    }
     if data.rejected > 0 {
         html.put(
             "<p class=\"bad\"><a href=\"/_/list#rejected\">{} rejected</a> in the script folder</p>",
@@ -188,7 +191,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push('\u{202f}');
         }
         text.push(digit);
