@@ -19,6 +19,9 @@ const BUSIEST: usize = 10;
 /// Failures on the overview.
 const LATEST: usize = 10;
 
+/// Runs on a script's page.
+const SHOWN: usize = 32;
+
 /// Seconds of which the rates are the mean.
 const RATE: usize = 10;
 
@@ -73,6 +76,7 @@ fn runs(core: &Core, script: &Rc<Script>, last: &[LastRun]) -> Vec<RunLine> {
         lines.push(line);
     }
     lines.extend(kept.iter().filter(|record| !known.contains(&record.ending.invocation)).map(of_record));
+    lines.truncate(SHOWN);
     lines
 }
 

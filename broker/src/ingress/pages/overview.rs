@@ -83,7 +83,7 @@ fn reasons(data: &Overview) -> Html {
         return html;
     }
     let most = failed.iter().map(|(_, count)| *count).max().unwrap_or(1);
-    html.put("<table><thead><tr><th>Reason</th><th class=\"number\">Since the start</th><th></th></tr></thead><tbody>", &[]);
+    html.put("<table><thead><tr><th>Reason</th><th class=\"number\">Since the start</th><th class=\"wide\"></th></tr></thead><tbody>", &[]);
     for (reason, count) in failed {
         html.put(
             "<tr><td><code>{}</code></td><td class=\"number\">{}</td><td class=\"wide\"><meter min=\"0\" max=\"{}\" \
