@@ -3,6 +3,7 @@
 mod build;
 mod doors;
 mod front;
+mod site;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -34,7 +35,10 @@ use crate::pool::Pool;
 use crate::records::Records;
 use crate::schedule::Bucket;
 use crate::secrets::Secrets;
+use crate::statistics::Statistics;
 use crate::telemetry;
+use crate::telemetry::export;
+use crate::telemetry::trace::Tracer;
 use crate::wasm::Modules;
 use crate::wasm::file::Place;
 pub use build::spawn_plan;
@@ -63,6 +67,8 @@ pub struct Core {
     rates: RefCell<HashMap<Tenant, Bucket>>,
     /// The last runs.
     pub records: Records,
+    /// What runs came to.
+    pub statistics: Statistics,
     /// Values that scripts may use without seeing them.
     pub secrets: Secrets,
     /// Connections for scripts.
@@ -73,6 +79,8 @@ pub struct Core {
     pub etcd: Etcd,
     /// Their way to databases.
     pub sql: Sql,
+    /// Makes spans, if messages are traced.
+    pub tracer: Option<Tracer>,
     door: OnceCell<Door>,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
@@ -90,6 +98,18 @@ impl Core {
     #[must_use]
     pub fn door(&self) -> Option<&Door> {
         self.door.get()
+    }
+
+    /// Whether messages can be served: workers are there. (The scripts were read before the doors opened.)
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.pool.status().ready > 0
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn up(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 
     /// The subject patterns in use.
@@ -228,7 +248,11 @@ fn prepare_process() {
 
 async fn run(config: Config) -> Result<(), StartError> {
     let config = Rc::new(config);
-    let core = build::build(&config).await?;
+    let (tracer, exporting) = match config.traces.as_ref().map(export::start).transpose() {
+        Ok(started) => started.unzip(),
+        Err(error) => return Err(StartError::other("traces", error)),
+    };
+    let core = build::build(&config, tracer).await?;
     // Two stages: first no new messages come in; then, when all are answered, the ways out close.
     let (intake, end) = (Rc::new(Stop::default()), Rc::new(Stop::default()));
     let mut doors = Doors::default();
@@ -276,6 +300,9 @@ async fn run(config: Config) -> Result<(), StartError> {
         }
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -34,6 +34,7 @@ pub mod secrets;
 pub mod result;
 pub mod reply;
 pub mod records;
+pub mod statistics;
 pub mod telemetry;
 
 // Around it.

@@ -11,6 +11,7 @@ use crate::app::Core;
 use crate::catalog::{Executor, Script};
 use crate::invocation::{Ending, Invocation, Message, Reason};
 use crate::pool::terms::Terms;
+use crate::telemetry::trace::RunTrace;
 use crate::wasm::{Module, ModuleError, file};
 use crate::{locks, policy, telemetry};
 
@@ -46,6 +47,8 @@ async fn under_lock<T>(app: &Rc<Core>, invocation: &Invocation, mut run: oneshot
 /// task where that matters.
 pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending {
     let id = app.pool.next_id();
+    let trace = message.trace.as_ref().map(|span| RunTrace::start(span, id, &script));
+    let arrived = message.arrived;
 
     // 3 admit: may this message run this script at all? And is it its turn, if it runs under a lock?
     let policy = app.policy(&script.tenant);
@@ -53,11 +56,11 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     if let Err(refusal) = policy::admit(&policy, &script, &message, within_rate) {
         let failed = Ending::failed(id, &script, refusal.reason, refusal.text);
         let ending = Ending { limit: refusal.limit, measured: refusal.measured, ..failed };
-        telemetry::ended(&script, &ending);
+        tell(&app, &script, &ending, trace.as_ref(), arrived);
         return ending;
     }
     let (wall, limits) = (policy.wall(&script), app.limits(&script));
-    let deadline = message.arrived + wall;
+    let deadline = arrived + wall;
     let held = match locks::name_of(&script) {
         None => None,
         Some(name) => match app.locks.take(name, deadline).await {
@@ -65,19 +68,19 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
             Err(error) => {
                 let text = format!("{}: {error}", script.source.name);
                 let ending = Ending::failed(id, &script, Reason::Wait, text);
-                telemetry::ended(&script, &ending);
+                tell(&app, &script, &ending, trace.as_ref(), arrived);
                 app.records.add(&script, &ending);
                 return ending;
             }
         },
     };
-    let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline, held });
+    let invocation = Rc::new(Invocation { id, script: script.clone(), message, wall, deadline, trace, held });
 
     // 4 check out a worker (of the compiled module, if the script is one) or a container's place, 5 run, 6
     // answer its host calls (`host/dispatch.rs`). A container has none.
     let lost = |_| Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned());
     let ending = if script.executor == Executor::Podman {
-        app.podman.run(invocation, policy, limits).await.unwrap_or_else(lost)
+        app.podman.run(invocation.clone(), policy, limits).await.unwrap_or_else(lost)
     } else {
         match module(&app, &script, deadline).await {
             Ok(module) => {
@@ -93,7 +96,16 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     };
 
     // 7 reply is the ingress's own.
-    telemetry::ended(&script, &ending);
+    tell(&app, &script, &ending, invocation.trace.as_ref(), arrived);
     app.records.add(&script, &ending);
     ending
+}
+
+/// Tells all who count and log.
+fn tell(app: &Core, script: &Script, ending: &Ending, trace: Option<&RunTrace>, arrived: Instant) {
+    if let Some(trace) = trace {
+        trace.ended(ending);
+    }
+    app.statistics.ended(script, ending, arrived);
+    telemetry::ended(script, ending);
 }

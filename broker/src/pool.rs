@@ -29,6 +29,7 @@ use crate::config::value::Isolation;
 use crate::host::Powers;
 use crate::invocation::{Ending, Invocation, Reason, Tenant};
 use crate::schedule::Cost;
+use crate::statistics::Reasons;
 use crate::wasm::Module;
 use job::{Job, Work};
 use places::{State, may_bind, may_run_more, may_take_fresh};
@@ -69,6 +70,10 @@ pub struct Pool {
     /// Told whenever a job must wait.
     waiting: Rc<Notify>,
     next_id: Cell<u64>,
+    /// Workers that have joined.
+    started: Cell<u64>,
+    /// Workers that were killed or died.
+    deaths: RefCell<Reasons>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -78,7 +83,7 @@ impl std::fmt::Debug for Pool {
 }
 
 /// What the pool is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Status {
     /// Workers that can run jobs.
     pub ready: usize,
@@ -106,6 +111,8 @@ impl Pool {
             waiting: Rc::default(),
             // Ids are unique within the broker's life; a random start makes them so across restarts.
             next_id: Cell::new(random_id()),
+            started: Cell::new(0),
+            deaths: RefCell::default(),
         });
         tokio::task::spawn_local(Pool::sweep(Rc::downgrade(&pool), pool.waiting.clone()));
         pool.fill();
@@ -389,6 +396,18 @@ impl Pool {
             in_flight: ready.map(in_flight).sum(),
             queued: state.queue.len(),
         }
+    }
+
+    /// How many workers have joined so far.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started.get()
+    }
+
+    /// How many workers were killed or died, by why. Those that were let go do not count.
+    #[must_use]
+    pub fn deaths(&self) -> Reasons {
+        *self.deaths.borrow()
     }
 
     /// The processes of the workers that serve.

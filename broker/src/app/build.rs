@@ -27,6 +27,8 @@ use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::Records;
 use crate::secrets::Secrets;
+use crate::statistics::Statistics;
+use crate::telemetry::trace::Tracer;
 use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
 use crate::wasm::store::Store;
@@ -75,7 +77,7 @@ fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {
 }
 
 /// Workers first, since they check the scripts; then the scripts.
-pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
+pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result<Rc<Core>, StartError> {
     let started = Instant::now();
     let (workers, queue) = (config.workers, config.queue);
     let wasm = worker_binary(config, "msgscript-worker-wasm").ok();
@@ -94,11 +96,13 @@ pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),
         records: Records::default(),
+        statistics: Statistics::new(started),
         secrets: Secrets::default(),
         http: Client::new(net.clone()),
         etcd: Etcd::default(),
         sql: Sql::new(net.clone(), pool.clone()),
         net,
+        tracer,
         door: OnceCell::new(),
         answering: Rc::new(()),
         started,

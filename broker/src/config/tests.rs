@@ -316,10 +316,26 @@ fn empty_settings_are_not_given() {
     assert_eq!(config(&["-plugin", "/p"], &[], None).plugin.as_deref(), Some(Path::new("/p")));
     let empty = config(&["-plugin", "", "-library", "", "-natsurl", ""], &[], None);
     assert_eq!(empty, config(&[], &[], None), "empty counts as not given");
-    let traced = config(&[], &[("TELEMETRY_TRACES", "true"), ("OTEL_ENDPOINT", "h:1")], None);
-    assert_eq!(traced.telemetry, Telemetry { traces: true, endpoint: Some("h:1".to_owned()) });
-    assert_eq!(traced.notices().len(), 1);
-    assert!(!config(&[], &[("TELEMETRY_TRACES", "false")], None).telemetry.traces);
+}
+
+#[test]
+fn traces_go_where_somebody_says() {
+    let traces = |env: &[(&str, &str)]| config(&[], env, None).traces;
+    let ours = ("TELEMETRY_TRACES", "true");
+    let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317");
+    assert_eq!(traces(&[]), None);
+    assert_eq!(traces(&[("OTEL_ENDPOINT", "h:1")]), None, "it says where, not whether");
+    assert_eq!(traces(&[ours]), Some(Target::Stdout));
+    assert_eq!(traces(&[ours, ("OTEL_ENDPOINT", "h:1"), standard]), Some(Target::Otlp(Some("h:1".into()))));
+    assert_eq!(traces(&[ours, standard]), Some(Target::Otlp(None)));
+    assert_eq!(traces(&[standard]), Some(Target::Otlp(None)));
+    for off in
+        [("TELEMETRY_TRACES", "false"), ("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")]
+    {
+        assert_eq!(traces(&[off, standard]), None, "{off:?}");
+    }
+    let http = run(&[], &[standard, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], None);
+    assert!(http.unwrap_err().to_string().contains("grpc"));
 }
 
 #[test]

@@ -68,6 +68,9 @@ impl Run {
         let place = self.place().await?;
         let local = self.unless_stopped(self.image(&permitted)).await??;
         let began = Instant::now();
+        if let Some(trace) = &self.invocation.trace {
+            trace.began();
+        }
         let image = permitted.get().image.clone();
         let mut container = self.begin(&permitted, &local, place);
         let payload = self.invocation.message.payload.clone();

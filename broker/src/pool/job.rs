@@ -122,6 +122,15 @@ impl Job {
         (self.logs, self.logged, self.calls, self.budget, self.short) = (Vec::new(), 0, 0, None, None);
     }
 
+    /// A worker begins with it.
+    pub fn began(&self) {
+        if let Work::Run { invocation, .. } = &self.work
+            && let Some(trace) = &invocation.trace
+        {
+            trace.began();
+        }
+    }
+
     /// The run's id; 0 for a check.
     #[must_use]
     pub fn id(&self) -> u64 {
