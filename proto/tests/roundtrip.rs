@@ -175,7 +175,11 @@ impl Seed {
             9 => ToWorker::Compile { module: &self.bytes },
             10 => ToWorker::Bind { artifact: &self.bytes },
             11 => {
-                let names = self.list.iter().map(|(_, name)| &**name).collect();
+                let names = self
+                    .list
+                    .iter()
+                    .map(|(_, name)| (&**name, self.flag.then_some(FileKind::Folder)))
+                    .collect();
                 ToWorker::HostReply { call, reply: HostReply::File(FileReply::Names(names)) }
             }
             12 => {
