@@ -1,7 +1,7 @@
 //! Every message comes back from its bytes and packets as it was, and no bytes of a hostile worker do harm.
 
 use msgscript_proto::codec::{self, CodecError};
-use msgscript_proto::files::{FileCall, FileReply};
+use msgscript_proto::files::{FileCall, FileKind, FileReply};
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{
     Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker, ToWorker,

@@ -69,10 +69,10 @@ fn standard_error_of_a_good_run_goes_to_the_log() {
 }
 
 #[test]
-fn clocks_and_random_numbers_work_and_files_are_not_there() {
+fn clocks_and_random_numbers_work_and_the_hosts_files_are_not_there() {
     let broker = broker();
     assert_eq!(broker.call("tool", "times"), "1 1 1");
-    assert_eq!(broker.call("tool", "files"), "0 0 0 1");
+    assert_eq!(broker.call("tool", "files"), "0 1 1 1", "only its own");
 }
 
 #[test]
