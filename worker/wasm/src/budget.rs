@@ -67,9 +67,11 @@ impl ResourceLimiter for Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msgscript_proto::message::Limits;
 
     fn budget(limit: u64) -> Budget {
-        Budget::new(limit, Files::new(limit, std::sync::Arc::default()))
+        let limits = Limits { memory: limit, output: 0, log: 0, host_calls: 0, folders: false };
+        Budget::new(limit, Files::new(&limits, std::sync::Arc::default()))
     }
 
     #[test]

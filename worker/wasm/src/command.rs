@@ -81,7 +81,7 @@ pub async fn run(
 ) -> Ended {
     let mut surroundings = Surroundings::of(invoke);
     let wasi = surroundings.builder().build_p1();
-    let files = Files::new(invoke.limits.memory, outside);
+    let files = Files::new(&invoke.limits, outside);
     let Surroundings { stdout, stderr, .. } = &surroundings;
     let open = Descriptors::new(files.clone(), invoke.payload.to_vec(), stdout.clone(), stderr.clone());
     let state = Preview1::new(wasi, open, Budget::new(invoke.limits.memory, files));
@@ -101,7 +101,7 @@ pub async fn run_component(
     let mut surroundings = Surroundings::of(invoke);
     let builder = surroundings.builder();
     let wasi = builder.stdin(MemoryInputPipe::new(invoke.payload.to_vec())).build();
-    let files = Files::new(invoke.limits.memory, outside.clone());
+    let files = Files::new(&invoke.limits, outside.clone());
     let budget = Budget::new(invoke.limits.memory, files.clone());
     let state = Preview2::new(wasi, files, budget, Outgoing::new(outside));
     let mut store = Store::new(pre.engine(), state);

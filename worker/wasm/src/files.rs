@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use msgscript_proto::host::{HostCall, HostReply};
+use msgscript_proto::message::Limits;
 use msgscript_worker::lua::Outside;
 use msgscript_worker::scratch::{Calls, NodeKind, Scratch, Stat};
 use msgscript_worker::serve::Broker;
@@ -28,9 +29,9 @@ pub struct Files(Arc<Mutex<Scratch<Way>>>);
 
 impl Files {
     /// An empty scratch folder, and what is granted.
-    pub fn new(limit: u64, outside: Arc<Mutex<Broker>>) -> Files {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Files(Arc::new(Mutex::new(Scratch::new(limit).with_way(Way(outside)))))
+    pub fn new(limits: &Limits, outside: Arc<Mutex<Broker>>) -> Files {
+        let scratch = Scratch::new(usize::try_from(limits.memory).unwrap_or(usize::MAX));
+        Files(Arc::new(Mutex::new(if limits.folders { scratch.with_way(Way(outside)) } else { scratch })))
     }
 
     /// The tree, to act on. To be let go at once.

@@ -37,7 +37,7 @@ pub async fn run(pre: &ProxyPre<Preview2>, invoke: &Invoke<'_>, outside: Arc<Mut
     let Entry::Http { method, url, .. } = invoke.entry else { return Ended::NoFunction };
     let mut surroundings = Surroundings::new(LOG);
     let wasi = surroundings.builder().build();
-    let files = Files::new(invoke.limits.memory, outside.clone());
+    let files = Files::new(&invoke.limits, outside.clone());
     let budget = Budget::new(invoke.limits.memory, files.clone());
     let mut store = Store::new(pre.engine(), Preview2::new(wasi, files, budget, Outgoing::new(outside)));
     store.limiter(|state| &mut state.budget);
