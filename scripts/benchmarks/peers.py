@@ -92,7 +92,6 @@ http {{
   lua_package_path "{folder}/?.lua;;";
   lua_package_cpath "/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;/usr/lib/aarch64-linux-gnu/lua/5.1/?.so;;";
   init_by_lua_block {{ peer = require('peer') }}
-  upstream php {{ server unix:{folder}/php.sock; keepalive 2; }}
   upstream back {{ server {back}; keepalive 64; }}
   server {{
     listen {address} backlog=1024;
@@ -106,7 +105,7 @@ http {{
       ngx.header.content_length = #got.body
       ngx.print(got.body)
     }} }}
-    location / {{ fastcgi_pass php; fastcgi_keep_conn on; fastcgi_param SCRIPT_FILENAME {folder}/peer.php;
+    location / {{ fastcgi_pass unix:{folder}/php.sock; fastcgi_param SCRIPT_FILENAME {folder}/peer.php;
       fastcgi_param REQUEST_METHOD $request_method; fastcgi_param REQUEST_URI $request_uri;
       fastcgi_param CONTENT_TYPE $content_type; fastcgi_param CONTENT_LENGTH $content_length; }}
   }}
