@@ -144,6 +144,9 @@ impl Operation {
     }
 }
 
+/// A name in a folder, and what it is the name of, if that is for scripts.
+pub type Name = (Vec<u8>, Option<FileKind>);
+
 /// What came of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -153,8 +156,8 @@ pub enum Outcome {
     Stat(FileStat),
     /// Bytes of a file, or a link's target.
     Bytes(Vec<u8>),
-    /// Names, sorted, and what they are the names of, if that is for scripts.
-    Names(Vec<(Vec<u8>, Option<FileKind>)>),
+    /// Names, sorted.
+    Names(Vec<Name>),
     /// It failed.
     Errno(Errno),
 }

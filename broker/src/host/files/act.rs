@@ -15,7 +15,7 @@ use nix::sys::stat::{FileStat as Status, Mode, SFlag, fstat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{Act, Outcome};
+use super::{Act, Name, Outcome};
 use crate::policy::Permitted;
 use crate::policy::file::Placed;
 
@@ -159,7 +159,7 @@ impl Root {
         Ok(Outcome::Done)
     }
 
-    fn list(&self, room: usize) -> Result<Vec<(Vec<u8>, Option<FileKind>)>, Errno> {
+    fn list(&self, room: usize) -> Result<Vec<Name>, Errno> {
         let opened = self.open_at(&self.place, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         let mut names = Vec::new();
         let mut size = 0;
