@@ -189,9 +189,6 @@ impl StartError {
 #[must_use]
 pub fn serve(config: Config) -> ExitCode {
     telemetry::init(config.log.into());
-    if let Some(text) = config.unavailable() {
-        return fail(&StartError::Other(text.to_owned()));
-    }
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
@@ -300,11 +297,11 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
 fn reload(core: &Core) {
     let env = |name: &str| std::env::var(name).ok();
     match config::start(std::env::args_os(), &env) {
-        Ok(Start::Serve(config)) if config.unavailable().is_none() => {
+        Ok(Start::Serve(config)) => {
             core.configure(*config);
             tracing::info!("configuration reloaded");
         }
-        Ok(_) => tracing::error!("configuration not reloaded: it asks for what this version does not do"),
+        Ok(_) => tracing::error!("configuration not reloaded: the command line asks for something else"),
         Err(error) => tracing::error!(%error, "configuration not reloaded: the old one stays in force"),
     }
 }

@@ -40,6 +40,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod etcd;
 pub mod notify;
 pub mod units;
 

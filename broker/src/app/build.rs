@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use super::{Core, StartError};
 use crate::catalog::tenancy::Tenancy;
-use crate::catalog::{Catalog, Executor, Script, file};
+use crate::catalog::{Catalog, Executor, Script, etcd, file};
 use crate::config::Config;
+use crate::config::value::Backend;
 use crate::host::Powers;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
@@ -147,10 +148,17 @@ async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
         let terms = Terms::of(&checking.policy(&script.tenant));
         checking.pool.check(script.clone(), checking.limits(script), terms).await
     };
-    let store =
-        file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
-            .await;
-    let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
-    tokio::task::spawn_local(store.follow());
+    let (catalog, tenancy) = (core.catalog.clone(), core.tenancy.subscribe());
+    match config.backend {
+        Backend::File => {
+            let store = file::FileStore::open(config.folders.clone(), catalog, tenancy, check).await;
+            let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
+            tokio::task::spawn_local(store.follow());
+        }
+        Backend::Etcd => {
+            let (store, revision) = etcd::EtcdStore::open(&config.etcd, catalog, tenancy, check).await;
+            tokio::task::spawn_local(store.follow(revision));
+        }
+    }
     Ok(())
 }

@@ -53,6 +53,54 @@ pub struct Header {
     pub warnings: Vec<Warning>,
 }
 
+/// What a store keeps of a header beside the text. It wins over what the text says.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    /// The subject.
+    pub subject: &'a str,
+    /// The name.
+    pub name: &'a str,
+    /// The executor; none is Lua.
+    pub executor: &'a str,
+    /// `http`.
+    pub http: bool,
+    /// The libraries that it requires.
+    pub requires: &'a [String],
+}
+
+impl Header {
+    /// Takes over what a store keeps.
+    ///
+    /// # Errors
+    /// What makes no sense in it.
+    pub fn keep(&mut self, kept: &Kept<'_>) -> Result<(), String> {
+        route::check_script_subject(kept.subject).map_err(|error| format!("bad `subject`: {error}"))?;
+        if kept.requires.len() > MAX_REQUIRES {
+            return Err(format!("more than {MAX_REQUIRES} libraries"));
+        }
+        let requires = kept.requires.iter().map(|library| name(library));
+        self.requires = requires.collect::<Result<_, _>>().map_err(|why| format!("bad library: {why}"))?;
+        self.require_lines.clear();
+        self.name = Some(name(kept.name).map_err(|why| format!("bad `name`: {why}"))?);
+        self.subject = Some(kept.subject.into());
+        self.http = kept.http;
+        let executor = if kept.executor.is_empty() { "lua" } else { kept.executor };
+        let by_name = Executor::by_name(executor);
+        self.executor =
+            by_name.ok_or_else(|| format!("`{}` is none of lua, wasm, podman", shorten(executor)))?;
+        let mut lines =
+            vec![("subject".to_owned(), kept.subject.into()), ("name".to_owned(), kept.name.into())];
+        if kept.http {
+            lines.push(("http".to_owned(), "true".to_owned()));
+        }
+        lines.extend(kept.requires.iter().map(|name| ("require".to_owned(), name.clone())));
+        let is_kept = |key: &str| Key::by_name(key.as_bytes()).is_some_and(|(_, key)| key.is_kept());
+        lines.extend(std::mem::take(&mut self.lines).into_iter().filter(|(key, _)| !is_kept(key)));
+        self.lines = lines;
+        Ok(())
+    }
+}
+
 /// Something that looks wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -129,6 +177,11 @@ impl Key {
         Key::NAMES.into_iter().find(|(known, _)| known.as_bytes() == name)
     }
 
+    /// Whether a store keeps it beside the text: those that the Go server knows.
+    fn is_kept(self) -> bool {
+        self.anywhere()
+    }
+
     /// Whether it counts in the whole file, as in the Go server.
     fn anywhere(self) -> bool {
         !matches!(self, Key::Timeout | Key::Memory | Key::Jit)
@@ -149,6 +202,35 @@ pub fn lua_text(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
     let end = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
     Cow::Borrowed(text.get(end..).unwrap_or_default())
+}
+
+/// Whether `require` lines stay in a text: a library's do, since nothing else keeps them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requires {
+    /// They stay.
+    Stay,
+    /// They are kept beside it.
+    Go,
+}
+
+/// The text with nothing on the lines whose keys a store keeps beside it, so that the others keep their numbers.
+#[must_use]
+pub fn without_kept(text: &[u8], requires: Requires) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(text.len());
+    let mut end = 0;
+    for line in lines::Lines::new(text) {
+        let is_kept = split(&line)
+            .and_then(|(key, _)| Key::by_name(key))
+            .is_some_and(|(_, key)| key.is_kept() && (key != Key::Require || requires == Requires::Go));
+        if is_kept {
+            // A line is a part of the text.
+            let start = line.bytes.as_ptr().addr() - text.as_ptr().addr();
+            rest.extend_from_slice(text.get(end..start).unwrap_or_default());
+            end = start + line.bytes.len();
+        }
+    }
+    rest.extend_from_slice(text.get(end..).unwrap_or_default());
+    rest
 }
 
 /// What the header of a file says; `text` is what [`lua_text`] gave.
