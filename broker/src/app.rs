@@ -26,6 +26,7 @@ use crate::host::net::Net;
 use crate::host::sql::Sql;
 use crate::ingress::nats::Door;
 use crate::invocation::{DEFAULT_TENANT, Tenant};
+use crate::locks::Locks;
 use crate::notify::ServiceManager;
 use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
@@ -52,6 +53,8 @@ pub struct Core {
     pub catalog: Catalog,
     /// The workers.
     pub pool: Rc<Pool>,
+    /// Locks of scripts.
+    pub locks: Locks,
     /// Compiled WebAssembly.
     pub modules: Rc<Modules>,
     /// The containers.
@@ -268,6 +271,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     let closing = async {
         futures_util::future::join_all(doors.end).await;
         core.podman.gone().await;
+        core.locks.close().await;
         if let Some(Door::External(client)) = core.door() {
             let _ = client.flush().await;
         }

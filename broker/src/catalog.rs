@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use crate::invocation::Tenant;
 use crate::route::Index;
 use library::Shelves;
+pub use record::LOCKS;
 
 /// One version of a script.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Script {
     pub name: Rc<str>,
     /// Who owns it.
     pub tenant: Tenant,
+    /// The lock under which it runs, if it asks for one.
+    pub lock: Option<header::Lock>,
     /// `http: true`.
     pub http: bool,
     /// What runs it.
@@ -75,6 +78,7 @@ impl Script {
             http: false,
             executor: Executor::Lua,
             jit: false,
+            lock: None,
             timeout: None,
             memory: None,
             parts: vec![source.clone()],

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::catalog::Script;
+use crate::locks::Held;
 
 /// A tenant's name.
 pub type Tenant = Rc<str>;
@@ -59,6 +60,18 @@ pub struct Invocation {
     pub wall: Duration,
     /// When it must have ended: waiting counts.
     pub deadline: Instant,
+    /// The lock under which it runs, held as long as this is.
+    pub held: Option<Rc<Held>>,
+}
+
+impl Invocation {
+    /// Ends when the lock is lost under which it runs.
+    pub async fn lock_lost(&self) {
+        match &self.held {
+            Some(held) => held.lost().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Why an invocation ended: the one vocabulary of every door, log and page.

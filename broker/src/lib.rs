@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod ingress;
 pub mod nats;
 pub mod invocation;
+pub mod locks;
 
 // 2 where: subject to scripts.
 pub mod catalog;

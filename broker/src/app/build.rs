@@ -18,6 +18,7 @@ use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
 use crate::host::sql::Sql;
+use crate::locks::Locks;
 use crate::plugins;
 use crate::podman::Podman;
 use crate::policy::Policies;
@@ -88,6 +89,7 @@ pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
+        locks: Locks::new((config.backend == Backend::Etcd).then_some(&*config.etcd)),
         modules: modules(config, &pool),
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),

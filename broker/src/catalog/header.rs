@@ -43,6 +43,8 @@ pub struct Header {
     pub memory: Option<u64>,
     /// `jit`.
     pub jit: bool,
+    /// `lock`.
+    pub lock: Option<Lock>,
     /// Every header line that counted, as written, in order.
     pub lines: Vec<(String, String)>,
     /// Those among them whose key does nothing (yet).
@@ -99,6 +101,15 @@ impl Header {
         self.lines = lines;
         Ok(())
     }
+}
+
+/// The lock under which a script runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lock {
+    /// `script`: its own.
+    Script,
+    /// A name, shared by all scripts of the tenant that give it.
+    Key(Rc<str>),
 }
 
 /// Something that looks wrong.
@@ -158,10 +169,11 @@ enum Key {
     Timeout,
     Memory,
     Jit,
+    Lock,
 }
 
 impl Key {
-    const NAMES: [(&'static str, Key); 9] = [
+    const NAMES: [(&'static str, Key); 10] = [
         ("subject", Key::Subject),
         ("name", Key::Name),
         ("http", Key::Http),
@@ -171,6 +183,7 @@ impl Key {
         ("timeout", Key::Timeout),
         ("memory", Key::Memory),
         ("jit", Key::Jit),
+        ("lock", Key::Lock),
     ];
 
     fn by_name(name: &[u8]) -> Option<(&'static str, Key)> {
@@ -184,13 +197,13 @@ impl Key {
 
     /// Whether it counts in the whole file, as in the Go server.
     fn anywhere(self) -> bool {
-        !matches!(self, Key::Timeout | Key::Memory | Key::Jit)
+        !matches!(self, Key::Timeout | Key::Memory | Key::Jit | Key::Lock)
     }
 }
 
 /// Keys that later versions give a meaning to.
-const RESERVED: [&str; 9] =
-    ["lock", "stream", "durable", "retries", "backoff", "ack-wait", "schedule", "timezone", "missed"];
+const RESERVED: [&str; 8] =
+    ["stream", "durable", "retries", "backoff", "ack-wait", "schedule", "timezone", "missed"];
 
 /// The text as Lua is to see it: without a byte order mark, and with nothing on a first line that begins
 /// with `#` (Lua itself skips these in files only). Lines keep their numbers.
@@ -278,6 +291,7 @@ impl Default for Reader {
             timeout: None,
             memory: None,
             jit: false,
+            lock: None,
             lines: Vec::new(),
             unknown: Vec::new(),
             errors: Vec::new(),
@@ -379,6 +393,7 @@ impl Reader {
             Key::Timeout => header.timeout = Some(timeout(value)?),
             Key::Memory => header.memory = Some(memory(value)?),
             Key::Jit => header.jit = boolean(value)?,
+            Key::Lock => header.lock = Some(lock(value)?),
         }
         Ok(())
     }
@@ -403,6 +418,19 @@ fn boolean(value: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("`{}` is neither true nor false", shorten(value))),
+    }
+}
+
+fn lock(value: &str) -> Result<Lock, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match value {
+        "script" => Ok(Lock::Script),
+        "" => Err("write `script`, or a name".to_owned()),
+        _ if value.len() > 128 => Err("the name is longer than 128 bytes".to_owned()),
+        _ if !value.chars().all(is_plain) => {
+            Err(format!("`{}`: a name has letters, digits, `-`, `_` and `.` only", shorten(value)))
+        }
+        _ => Ok(Lock::Key(value.into())),
     }
 }
 

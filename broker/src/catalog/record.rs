@@ -19,6 +19,9 @@ pub const SCRIPTS: &str = "msgscript/scripts/";
 /// What keys of libraries begin with.
 pub const LIBRARIES: &str = "msgscript/libs/";
 
+/// What keys of locks begin with.
+pub const LOCKS: &str = "msgscript/locks/";
+
 /// A script as it is kept. The order of fields is the Go server's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {

@@ -172,7 +172,9 @@ async fn change(etcd: &Etcd, policy: &Policy, caller: &Caller, key: Vec<u8>, cha
         Ok(permitted) => permitted,
         Err(denied) => return denied.into(),
     };
-    match in_time(caller, etcd.write(permitted, change, None)).await {
+    // A run under a lock changes nothing once the lock is lost.
+    let guard = caller.invocation.held.as_ref().and_then(|held| held.guard());
+    match in_time(caller, etcd.write(permitted, change, guard)).await {
         Ok(()) => Answer::Done,
         Err(error) => Answer::Failed(error.to_string()),
     }

@@ -53,7 +53,7 @@ fn caller() -> Caller {
         arrived: Instant::now(),
     };
     let wall = Duration::from_secs(10);
-    let invocation = Invocation { id: 1, script, message, wall, deadline: Instant::now() + wall };
+    let invocation = Invocation { id: 1, script, message, wall, deadline: Instant::now() + wall, held: None };
     let (connections, clients) = (Rc::<Connections>::default(), Rc::default());
     Caller { invocation: Rc::new(invocation), room: 1 << 20, connections, clients }
 }
