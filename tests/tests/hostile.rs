@@ -456,10 +456,12 @@ fn a_worker_that_dies_costs_its_own_run() {
         assert_eq!(broker.call("echo", "next"), "next");
     }
     // Idle ones may die, too.
-    for worker in broker.workers() {
-        kill_process(worker, Signal::SIGKILL);
+    let killed = broker.workers();
+    for worker in &killed {
+        kill_process(*worker, Signal::SIGKILL);
     }
-    wait_until("a worker again", || !broker.workers().is_empty());
+    let replaced = || broker.workers().iter().filter(|worker| !killed.contains(worker)).count() > 0;
+    wait_until("others in their places", || replaced() && !killed.iter().any(|worker| is_alive(*worker)));
     assert_eq!(broker.call("echo", "next"), "next");
     // All that died was reaped.
     wait_until("no zombies", || broker.workers().into_iter().all(is_alive));

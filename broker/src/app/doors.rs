@@ -97,7 +97,7 @@ pub(super) async fn open_nats(
     Ok(address)
 }
 
-async fn connect(
+pub(super) async fn connect(
     url: &str,
     creds: Option<&Path>,
     ca: Option<&Path>,
