@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, killpg};
@@ -57,7 +57,7 @@ impl Browser {
             .expect("a shell");
         let to = RefCell::new(child.stdin.take().expect("a pipe"));
         let answers = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (tell, from) = channel();
+        let (tell, from) = sync_channel(10_000);
         std::thread::spawn(move || {
             for message in answers.split(0).map_while(Result::ok) {
                 let message = serde_json::from_slice(&message).expect("JSON");

@@ -130,7 +130,7 @@ fn markup_in_scripts_is_text() {
 #[test]
 fn every_page_fits_a_phone_and_breaks_no_rule_of_its_own() {
     let (broker, browser) = (broker(), Browser::start());
-    assert_eq!(broker.post("/nasty", &"x".repeat(300)).status, 500);
+    assert_eq!(broker.post("/nasty", "x".repeat(300)).status, 500);
     let page = browser.page();
     page.as_phone();
     for path in [
