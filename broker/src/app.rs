@@ -27,6 +27,7 @@ use crate::host::net::Net;
 use crate::host::sql::Sql;
 use crate::ingress::nats::Door;
 use crate::invocation::{DEFAULT_TENANT, Tenant};
+use crate::locks::Locks;
 use crate::notify::ServiceManager;
 use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
@@ -56,6 +57,8 @@ pub struct Core {
     pub catalog: Catalog,
     /// The workers.
     pub pool: Rc<Pool>,
+    /// Locks of scripts.
+    pub locks: Locks,
     /// Compiled WebAssembly.
     pub modules: Rc<Modules>,
     /// The containers.
@@ -208,9 +211,6 @@ impl StartError {
 #[must_use]
 pub fn serve(config: Config) -> ExitCode {
     telemetry::init(config.log.into());
-    if let Some(text) = config.unavailable() {
-        return fail(&StartError::Other(text.to_owned()));
-    }
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
@@ -294,6 +294,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     let closing = async {
         futures_util::future::join_all(doors.end).await;
         core.podman.gone().await;
+        core.locks.close().await;
         if let Some(Door::External(client)) = core.door() {
             let _ = client.flush().await;
         }
@@ -326,11 +327,11 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
 fn reload(core: &Core) {
     let env = |name: &str| std::env::var(name).ok();
     match config::start(std::env::args_os(), &env) {
-        Ok(Start::Serve(config)) if config.unavailable().is_none() => {
+        Ok(Start::Serve(config)) => {
             core.configure(*config);
             tracing::info!("configuration reloaded");
         }
-        Ok(_) => tracing::error!("configuration not reloaded: it asks for what this version does not do"),
+        Ok(_) => tracing::error!("configuration not reloaded: the command line asks for something else"),
         Err(error) => tracing::error!(%error, "configuration not reloaded: the old one stays in force"),
     }
 }

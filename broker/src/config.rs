@@ -252,15 +252,6 @@ impl Config {
         })
     }
 
-    /// Why this version cannot start so: a setting asks for what it does not do yet.
-    #[must_use]
-    pub fn unavailable(&self) -> Option<&'static str> {
-        if self.backend == Backend::Etcd {
-            return Some("this version has no etcd backend yet; use `--backend file` and `--script DIR`");
-        }
-        None
-    }
-
     /// What is configured but does nothing in this version, or leaves a door open: for the log.
     #[must_use]
     pub fn notices(&self) -> Vec<&'static str> {
@@ -309,8 +300,11 @@ fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(1024))
 }
 
-/// The endpoints: here the environment wins.
-fn etcd(env: Option<String>, given: Option<&str>) -> Result<Vec<String>, ConfigError> {
+/// The endpoints of etcd, by the variable `ETCD_ENDPOINTS` and the setting: here the environment wins.
+///
+/// # Errors
+/// When one is none.
+pub fn etcd(env: Option<String>, given: Option<&str>) -> Result<Vec<String>, ConfigError> {
     let env = env.filter(|list| !list.is_empty());
     let list = env.as_deref().or(given).unwrap_or("127.0.0.1:2379");
     let endpoints: Vec<String> = list.split(',').map(|endpoint| endpoint.trim().to_owned()).collect();

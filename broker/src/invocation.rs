@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::catalog::Script;
+use crate::locks::Held;
 use crate::telemetry::trace::{RunTrace, Span};
 
 /// A tenant's name.
@@ -64,6 +65,18 @@ pub struct Invocation {
     pub deadline: Instant,
     /// Its spans, if it is traced.
     pub trace: Option<RunTrace>,
+    /// The lock under which it runs, held as long as this is.
+    pub held: Option<Rc<Held>>,
+}
+
+impl Invocation {
+    /// Ends when the lock is lost under which it runs.
+    pub async fn lock_lost(&self) {
+        match &self.held {
+            Some(held) => held.lost().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Why an invocation ended: the one vocabulary of every door, log and page.

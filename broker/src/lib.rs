@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod ingress;
 pub mod nats;
 pub mod invocation;
+pub mod locks;
 
 // 2 where: subject to scripts.
 pub mod catalog;
@@ -41,6 +42,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod etcd;
 pub mod notify;
 pub mod units;
 

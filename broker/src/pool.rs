@@ -261,6 +261,26 @@ impl Pool {
         }
     }
 
+    /// Ends a run as cancelled: one that waits, or that is its worker's first.
+    pub fn cancel(self: &Rc<Self>, id: u64, error: &str) {
+        let (waiting, workers) = {
+            let mut state = self.state.borrow_mut();
+            (state.queue.take_all(|job| job.id() == id), state.workers.clone())
+        };
+        for job in waiting {
+            job.fail(Reason::Cancelled, error.to_owned(), String::new(), String::new());
+        }
+        let first = |worker: &&Rc<Worker>| worker.jobs.borrow().front().is_some_and(|job| job.id() == id);
+        if let Some(worker) = workers.iter().find(first) {
+            worker.kill(worker::Sentence {
+                reason: Reason::Cancelled,
+                error: error.to_owned(),
+                limit: String::new(),
+                measured: String::new(),
+            });
+        }
+    }
+
     /// Gives a worker as many waiting jobs as it may take.
     fn feed(self: &Rc<Self>, worker: &Worker) {
         let mut guard = self.state.borrow_mut();

@@ -109,6 +109,7 @@ fn script(name: &str) -> Rc<Script> {
         http: name == "page",
         executor: Executor::Lua,
         jit: false,
+        lock: None,
         timeout: None,
         memory: None,
         source: Part { name: "echo.lua".into(), text: (*b"-- <source>").into() },

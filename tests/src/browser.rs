@@ -57,7 +57,7 @@ impl Browser {
             .expect("a shell");
         let to = RefCell::new(child.stdin.take().expect("a pipe"));
         let answers = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (tell, from) = sync_channel(10_000);
+        let (tell, from) = sync_channel(1024);
         std::thread::spawn(move || {
             for message in answers.split(0).map_while(Result::ok) {
                 let message = serde_json::from_slice(&message).expect("JSON");

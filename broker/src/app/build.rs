@@ -10,13 +10,15 @@ use tokio::sync::watch;
 
 use super::{Core, StartError};
 use crate::catalog::tenancy::Tenancy;
-use crate::catalog::{Catalog, Executor, Script, file};
+use crate::catalog::{Catalog, Executor, Script, etcd, file};
 use crate::config::Config;
+use crate::config::value::Backend;
 use crate::host::Powers;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
 use crate::host::sql::Sql;
+use crate::locks::Locks;
 use crate::plugins;
 use crate::podman::Podman;
 use crate::policy::Policies;
@@ -89,6 +91,7 @@ pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
+        locks: Locks::new((config.backend == Backend::Etcd).then_some(&*config.etcd)),
         modules: modules(config, &pool),
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),
@@ -149,10 +152,17 @@ async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
         let terms = Terms::of(&checking.policy(&script.tenant));
         checking.pool.check(script.clone(), checking.limits(script), terms).await
     };
-    let store =
-        file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
-            .await;
-    let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
-    tokio::task::spawn_local(store.follow());
+    let (catalog, tenancy) = (core.catalog.clone(), core.tenancy.subscribe());
+    match config.backend {
+        Backend::File => {
+            let store = file::FileStore::open(config.folders.clone(), catalog, tenancy, check).await;
+            let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
+            tokio::task::spawn_local(store.follow());
+        }
+        Backend::Etcd => {
+            let (store, revision) = etcd::EtcdStore::open(&config.etcd, catalog, tenancy, check).await;
+            tokio::task::spawn_local(store.follow(revision));
+        }
+    }
     Ok(())
 }

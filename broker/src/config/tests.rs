@@ -41,7 +41,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.drain_timeout, Duration::from_secs(10));
     assert_eq!(config.etcd, ["127.0.0.1:2379"]);
     assert!(config.workers >= 1 && config.allow.is_empty() && config.sandbox_without.is_empty());
-    assert_eq!((config.unavailable(), config.notices()), (None, Vec::new()));
+    assert_eq!(config.notices(), Vec::<&str>::new());
 }
 
 #[test]
@@ -265,7 +265,6 @@ fn the_documented_example_is_read() {
     assert_eq!((acme.grants.http.len(), acme.grants.http[1].port), (2, 8443));
     assert!(acme.grants.files[0].read_only);
     assert_eq!(config.tables.secrets["stripe"].hosts, ["api.stripe.com"]);
-    assert_eq!(config.unavailable(), None);
     let [notice] = config.notices()[..] else { panic!("one notice") };
     assert!(notice.contains("[[nats.user]]"), "{notice}");
 }
@@ -313,8 +312,7 @@ fn tables_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn what_later_versions_do_is_refused_with_a_reason() {
-    assert!(config(&["-backend", "etcd"], &[], None).unavailable().unwrap().contains("etcd backend"));
+fn empty_settings_are_not_given() {
     assert_eq!(config(&["-plugin", "/p"], &[], None).plugin.as_deref(), Some(Path::new("/p")));
     let empty = config(&["-plugin", "", "-library", "", "-natsurl", ""], &[], None);
     assert_eq!(empty, config(&[], &[], None), "empty counts as not given");

@@ -190,6 +190,7 @@ impl Run {
         tokio::select! {
             biased;
             () = self.podman.closed() => Err(Fault::Cancelled),
+            () = self.invocation.lock_lost() => Err(Fault::Cancelled),
             done = work => Ok(done),
             () = sleep_until(self.invocation.deadline.into()) => Err(Fault::Late(self.invocation.message.arrived)),
         }
