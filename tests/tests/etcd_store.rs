@@ -188,6 +188,10 @@ fn a_folder_and_an_etcd_are_compared_and_exchanged() {
         std::thread::sleep(Duration::from_millis(1));
         std::fs::read_to_string(other.path().join("a/n.lua")).unwrap() == "-- mine\n"
     });
+    let ready = broker.get("/_/readyz");
+    assert_eq!((ready.status, ready.text().lines().count()), (200, 2), "{}", ready.text());
+    assert!(ready.text().contains("etcd cannot be asked") && broker.get("/_/").text().contains("etcd cannot be asked"));
+    assert!(broker.get("/_/metrics").text().contains("msgscript_store_connected 0"));
 }
 
 #[test]
