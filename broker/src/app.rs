@@ -139,7 +139,8 @@ impl Core {
         let policy = self.policy(&script.tenant);
         let limits = &policy.limits;
         let (memory, output) = (policy.memory(script), limits.run.output);
-        Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls }
+        let folders = !policy.grants.files.is_empty();
+        Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls, folders }
     }
 
     /// Where a script's files may be: relative paths start from its own folder, and a named tenant's stay

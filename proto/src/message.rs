@@ -301,6 +301,8 @@ pub struct Limits {
     pub log: u64,
     /// Number of host calls.
     pub host_calls: u32,
+    /// Whether folders of the host are granted, so that a program which would look for them need not ask in vain.
+    pub folders: bool,
 }
 
 /// How grave a log line is.

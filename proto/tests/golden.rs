@@ -73,6 +73,7 @@ fn to_broker_name(message: &ToBroker<'_>) -> &'static str {
                 FileCall::Rename { .. } => "HostCall File Rename",
                 FileCall::ReadLink { .. } => "HostCall File ReadLink",
                 FileCall::Touch { .. } => "HostCall File Touch",
+                FileCall::Resize { .. } => "HostCall File Resize",
             },
             HostCall::Command { .. } => "HostCall Command",
             HostCall::NatsRequest { .. } => "HostCall NatsRequest",
@@ -193,7 +194,10 @@ fn from_worker_to_broker() {
             ("HostCall Env", call(HostCall::Env { name: b"GREETING" })),
             ("HostCall Folders", call(HostCall::Folders)),
             ("HostCall File Stat", file(FileCall::Stat { path, follow: true })),
-            ("HostCall File Open", file(FileCall::Open { path, write: true, create: true, truncate: false })),
+            (
+                "HostCall File Open",
+                file(FileCall::Open { path, write: true, create: true, exclusive: true, truncate: false }),
+            ),
             ("HostCall File Read", file(FileCall::Read { path, offset: 1 << 33, length: 1 << 16 })),
             ("HostCall File Write", file(FileCall::Write { path, offset: Some(5), data: b"x" })),
             ("HostCall File Write append", file(FileCall::Write { path, offset: None, data: b"x" })),
@@ -203,6 +207,7 @@ fn from_worker_to_broker() {
             ("HostCall File Rename", file(FileCall::Rename { from: path, to: b"/srv/b" })),
             ("HostCall File ReadLink", file(FileCall::ReadLink { path })),
             ("HostCall File Touch", file(FileCall::Touch { path, accessed: 1.5, modified: 2.0 })),
+            ("HostCall File Resize", file(FileCall::Resize { path, size: 1 << 33 })),
             ("HostCall Command", call(HostCall::Command { line: b"true", input: b"in", timeout: 10_000 })),
             ("HostCall NatsRequest", call(ask)),
             ("HostCall Http", call(HostCall::Http(vec![fetch]))),
@@ -251,7 +256,8 @@ fn from_broker_to_worker() {
     };
     let invoke = |entry| {
         let headers = vec![("x-id", &b"7"[..])];
-        let limits = Limits { memory: 128 << 20, output: 8 << 20, log: 1 << 20, host_calls: 1000 };
+        let limits =
+            Limits { memory: 128 << 20, output: 8 << 20, log: 1 << 20, host_calls: 1000, folders: true };
         ToWorker::Invoke(Invoke { invocation: 300, script, entry, headers, payload: b"John", limits })
     };
     let subject = "funcs.hello";
@@ -289,7 +295,10 @@ fn from_broker_to_worker() {
             ("HostReply File Done", reply(HostReply::File(FileReply::Done))),
             ("HostReply File Stat", reply(HostReply::File(FileReply::Stat(stat)))),
             ("HostReply File Bytes", reply(HostReply::File(FileReply::Bytes(b"abc")))),
-            ("HostReply File Names", reply(HostReply::File(FileReply::Names(vec![b"a", b"b"])))),
+            (
+                "HostReply File Names",
+                reply(HostReply::File(FileReply::Names(vec![(b"a", Some(FileKind::File)), (b"b", None)]))),
+            ),
             ("HostReply File Errno", reply(HostReply::File(FileReply::Errno(2)))),
             ("HostReply Command", reply(HostReply::Command { status: -1, stdout: b"out", stderr: b"err" })),
             ("HostReply NotFound", reply(HostReply::NotFound)),

@@ -5,7 +5,6 @@
 pub mod modules;
 pub mod number;
 pub mod prelude;
-pub mod scratch;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod value;
@@ -22,7 +21,8 @@ use modules::etcd::Pairs;
 use modules::io::Streams;
 use modules::re::Patterns;
 use modules::sql::Clients;
-use scratch::Scratch;
+
+use crate::scratch::Calls;
 
 /// The memory limit of a `Ctx` before its first run, in bytes: the contract's default.
 const DEFAULT_MEMORY: usize = 128 << 20;
@@ -81,6 +81,15 @@ impl Way {
         self.0.borrow_mut().start(invoke);
     }
 }
+
+impl Calls for Way {
+    fn call(&self, request: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>)) {
+        Way::call(self, request, reply);
+    }
+}
+
+/// The scratch folder as scripts have it.
+pub type Scratch = crate::scratch::Scratch<Way>;
 
 /// What one invocation owns on the Rust side. Emptied after each.
 pub struct Ctx {

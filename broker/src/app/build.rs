@@ -130,13 +130,15 @@ fn modules(config: &Config, pool: &Pool) -> Rc<Modules> {
     Modules::new(Some((compiler, binary)), store, config.queue)
 }
 
-/// Has the pool hold a worker ready as soon as there are WebAssembly functions.
+/// Has the pool hold a worker ready as soon as there are WebAssembly functions, and all else that the first call
+/// would wait for.
 async fn expect_wasm(core: Rc<Core>) {
     let mut changes = core.catalog.changes();
     loop {
         let is_wasm = |script: &Rc<Script>| script.executor == Executor::Wasm;
         if core.catalog.current().index.list().iter().any(is_wasm) {
-            return core.pool.expect_wasm();
+            core.pool.expect_wasm();
+            return core.modules.prepare().await;
         }
         if changes.changed().await.is_err() {
             return;
