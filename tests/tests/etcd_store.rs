@@ -93,6 +93,12 @@ fn an_etcd_that_goes_away_and_comes_back() {
     };
     broker.wait_for_event("etcd is away", away);
     answers(&broker, "/a", "one");
+    let ready = broker.get("/_/readyz");
+    assert_eq!((ready.status, ready.text().lines().count()), (200, 2), "{}", ready.text());
+    for page in [ready, broker.get("/_/")] {
+        assert!(page.text().contains("etcd cannot be asked"), "{}", page.text());
+    }
+    assert!(broker.get("/_/metrics").text().contains("msgscript_store_connected 0"));
     let etcd = etcd.start_again();
     // What was changed while nobody watched, and compacted since, is not missed.
     put(&etcd, "msgscript/scripts/a/n", &record("a", "n", &say("two")));
@@ -188,10 +194,6 @@ fn a_folder_and_an_etcd_are_compared_and_exchanged() {
         std::thread::sleep(Duration::from_millis(1));
         std::fs::read_to_string(other.path().join("a/n.lua")).unwrap() == "-- mine\n"
     });
-    let ready = broker.get("/_/readyz");
-    assert_eq!((ready.status, ready.text().lines().count()), (200, 2), "{}", ready.text());
-    assert!(ready.text().contains("etcd cannot be asked") && broker.get("/_/").text().contains("etcd cannot be asked"));
-    assert!(broker.get("/_/metrics").text().contains("msgscript_store_connected 0"));
 }
 
 #[test]
