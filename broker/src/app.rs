@@ -16,6 +16,7 @@ use msgscript_proto::message::Limits;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::audit::{self, Act, Event};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script};
 use crate::config::value::Backend;
@@ -191,6 +192,9 @@ pub fn serve(config: Config) -> ExitCode {
     if let Some(text) = config.unavailable() {
         return fail(&StartError::Other(text.to_owned()));
     }
+    if let Err(error) = audit::open(config.audit_log.as_deref()) {
+        return fail(&cannot_audit(&config, &error));
+    }
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
@@ -201,10 +205,16 @@ pub fn serve(config: Config) -> ExitCode {
     };
     let local = tokio::task::LocalSet::new();
     let result = local.block_on(&runtime, run(config));
+    audit::close();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn cannot_audit(config: &Config, error: &io::Error) -> StartError {
+    let path = config.audit_log.as_deref().unwrap_or(Path::new(""));
+    StartError::other(&format!("cannot write the audit log {}", path.display()), error)
 }
 
 fn fail(error: &StartError) -> ExitCode {
@@ -241,6 +251,7 @@ async fn run(config: Config) -> Result<(), StartError> {
         scripts = core.catalog.current().index.list().len(),
         workers = status.ready, took_ms = core.started.elapsed().as_millis(), version = crate::VERSION, "ready"
     );
+    audit::record(Act::Started, &Event::told(crate::VERSION));
     let manager = ServiceManager::from_env(&|name| std::env::var(name).ok());
     manager.ready();
     tokio::select! {
@@ -249,6 +260,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     }
     manager.stopping();
     tracing::info!("stopping: no new messages, finishing what runs");
+    audit::record(Act::Draining, &Event::default());
     intake.set();
     let finished = async {
         futures_util::future::join_all(doors.intake).await;
@@ -276,6 +288,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
     tracing::info!("stopped");
+    audit::record(Act::Stopped, &Event::default());
     Ok(())
 }
 
@@ -298,12 +311,25 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
 /// start. An invalid configuration changes nothing.
 fn reload(core: &Core) {
     let env = |name: &str| std::env::var(name).ok();
-    match config::start(std::env::args_os(), &env) {
+    let reloaded = match config::start(std::env::args_os(), &env) {
         Ok(Start::Serve(config)) if config.unavailable().is_none() => {
             core.configure(*config);
             tracing::info!("configuration reloaded");
+            Ok(())
         }
-        Ok(_) => tracing::error!("configuration not reloaded: it asks for what this version does not do"),
-        Err(error) => tracing::error!(%error, "configuration not reloaded: the old one stays in force"),
+        Ok(_) => Err("it asks for what this version does not do".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    // Opened again in any case: it may have been moved away.
+    let config = core.config();
+    if let Err(error) = audit::open(config.audit_log.as_deref()) {
+        tracing::error!(error = %cannot_audit(&config, &error), "the audit log goes where it went before");
+    }
+    match reloaded {
+        Ok(()) => audit::record(Act::Reloaded, &Event::default()),
+        Err(error) => {
+            tracing::error!(error, "configuration not reloaded: the old one stays in force");
+            audit::record(Act::NotReloaded, &Event::told(&error));
+        }
     }
 }

@@ -87,6 +87,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long running scripts may go on when the broker stops.
     pub drain_timeout: Duration,
+    /// File of the audit log; without one it is part of the standard log.
+    pub audit_log: Option<PathBuf>,
     /// Folder for the broker's own files; without one, a private temporary folder.
     pub state_dir: Option<PathBuf>,
     /// Folder of the worker's binary; without one, beside the broker's, then `../libexec/msgscript`.
@@ -248,6 +250,7 @@ impl Config {
             containers: count("containers", given.containers, (2 * cpus()).min(1024), 1024)?,
             podman: Socket::from_env(env),
             drain_timeout: given.drain_timeout.map_or(Duration::from_secs(10), |span| span.0.0),
+            audit_log: given.audit_log,
             state_dir: given.state_dir,
             worker_dir: given.worker_dir,
             allow: given.allow.unwrap_or_default().into_iter().map(|grant| grant.0).collect(),

@@ -34,6 +34,7 @@ pub mod result;
 pub mod reply;
 pub mod records;
 pub mod telemetry;
+pub mod audit;
 
 // Around it.
 pub mod app;

@@ -5,6 +5,7 @@
 //! never run twice; those handed ahead that had not started go to another worker.
 
 pub mod binding;
+pub mod calls;
 pub mod drive;
 mod fleet;
 pub mod job;

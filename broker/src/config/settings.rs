@@ -98,6 +98,9 @@ settings! {
     /// How long running scripts may go on when the broker stops [default: 10s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Parsed<Span>,
+    /// File that the audit log is appended to [default: the standard log]
+    #[arg(long, value_name = "FILE")]
+    audit_log: PathBuf,
     /// Folder for the broker's own files [default: $STATE_DIRECTORY, else a private temporary one]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: PathBuf,

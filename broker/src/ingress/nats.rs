@@ -15,13 +15,14 @@ use tokio::task::JoinHandle;
 
 use super::envelope::{self, Envelope};
 use crate::app::Core;
+use crate::audit::{self, Act, Event};
 use crate::catalog::Script;
 use crate::host::nats::{MOST_HOPS, hops};
 use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason};
 use crate::nats::headers;
 use crate::nats::hub::{Delivery, Handler, Hub, Publish, SubscriptionId, random_seed};
 use crate::reply::nats::NatsReply;
-use crate::{pipeline, reply};
+use crate::{pipeline, reply, telemetry};
 
 /// The server's side of the door.
 #[derive(Clone)]
@@ -356,6 +357,9 @@ async fn serve(app: Rc<Core>, incoming: Incoming) {
             reply = &**reply,
             "message refused: its reply would be a trigger"
         );
+        let (reason, text) = (Reason::Denied.word(), format!("its reply to {reply} would be a trigger"));
+        let event = Event { subject: &incoming.subject, reason, text: &text, ..Event::default() };
+        audit::record(Act::Refused, &event);
         return;
     }
     let scripts = snapshot.index.matching(&incoming.subject).into_owned();
@@ -426,7 +430,9 @@ async fn serve_envelope(sender: &Sender, incoming: Incoming, envelope: Envelope,
     let endings = match refused {
         Some(script) => {
             let text = "an envelope's subject must be that of its message".to_owned();
-            vec![Ending::failed(sender.app.pool.next_id(), script, Reason::Denied, text)]
+            let ending = Ending::failed(sender.app.pool.next_id(), script, Reason::Denied, text);
+            telemetry::ended(script, &ending);
+            vec![ending]
         }
         None => run_all(&sender.app, &message, &scripts).await,
     };
@@ -447,7 +453,9 @@ async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending
     if hops > MOST_HOPS {
         let text = format!("message has come through {hops} scripts");
         let failed = Ending::failed(app.pool.next_id(), &script, Reason::Loop, text);
-        return Ending { limit: MOST_HOPS.to_string(), measured: hops.to_string(), ..failed };
+        let ending = Ending { limit: MOST_HOPS.to_string(), measured: hops.to_string(), ..failed };
+        telemetry::ended(&script, &ending);
+        return ending;
     }
     pipeline::run(app.clone(), script, message).await
 }

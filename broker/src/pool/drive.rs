@@ -21,6 +21,7 @@ use super::spawn::SpawnPlan;
 use super::terms::Terms;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
+use crate::audit::{self, Act};
 use crate::host::{Answer, Call, Caller};
 use crate::invocation::{LogLine, Reason};
 use crate::units::{print_duration, print_size};
@@ -224,6 +225,10 @@ impl Drive {
 
     fn violation(&self, violation: Violation) {
         tracing::error!(worker = self.worker.pid, %violation, "worker killed");
+        // With a run, its ending tells.
+        if self.worker.jobs.borrow().is_empty() {
+            audit::record(Act::WorkerKilled, &audit::Event::told(violation.0));
+        }
         self.worker.kill(Sentence {
             reason: Reason::Crashed,
             error: format!("the worker was killed: {violation}"),
@@ -366,6 +371,7 @@ impl Drive {
     }
 
     fn distrust(&self, error: String) {
+        audit::record(Act::WorkerKilled, &audit::Event::told(&error));
         let sentence =
             Sentence { reason: Reason::Internal, error, limit: String::new(), measured: String::new() };
         self.worker.kill(sentence);
@@ -481,7 +487,7 @@ impl Drive {
         let sentence = worker.sentence.borrow_mut().take();
         let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
         let sentence = sentence.unwrap_or_else(|| {
-            let (reason, error) = verdict::of_death(status);
+            let (reason, error) = verdict::of_death(status, &words);
             Sentence { reason, error, limit: String::new(), measured: String::new() }
         });
         if !words.is_empty() {

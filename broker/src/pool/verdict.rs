@@ -7,6 +7,7 @@ use bytes::Bytes;
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use nix::sys::signal::Signal;
 
+use super::calls;
 use crate::catalog::{Executor, Script};
 use crate::invocation::{Answer, Ending, Reason};
 use crate::units::print_size;
@@ -93,15 +94,17 @@ fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
     ending
 }
 
-/// Why a worker that died took its run along.
+/// Why a worker that died took its run along. `words`: what it, or a library in it, wrote last.
 #[must_use]
-pub fn of_death(status: Option<ExitStatus>) -> (Reason, String) {
+pub fn of_death(status: Option<ExitStatus>, words: &[u8]) -> (Reason, String) {
     let Some(status) = status else {
         return (Reason::Internal, "the worker process is lost".to_owned());
     };
     match status.signal().map(Signal::try_from) {
         Some(Ok(Signal::SIGSYS)) => {
-            (Reason::KilledSyscall, "the worker process was killed for a forbidden system call".to_owned())
+            let text = "the worker process was killed for a forbidden system call";
+            let name = calls::named(words).map(|name| format!(" ({name})"));
+            (Reason::KilledSyscall, text.to_owned() + &name.unwrap_or_default())
         }
         Some(Ok(Signal::SIGSEGV)) => (
             Reason::Crashed,
@@ -133,8 +136,11 @@ mod tests {
             (77 << 8, Reason::Memory),
             (0, Reason::Crashed),
         ] {
-            assert_eq!(of_death(Some(ExitStatus::from_raw(raw))).0, reason);
+            assert_eq!(of_death(Some(ExitStatus::from_raw(raw)), b"").0, reason);
         }
-        assert_eq!(of_death(None).0, Reason::Internal);
+        assert_eq!(of_death(None, b"").0, Reason::Internal);
+        let words = format!("{}{}\n", msgscript_proto::FORBIDDEN_CALL, nix::libc::SYS_socket);
+        let (_, text) = of_death(Some(ExitStatus::from_raw(nix::libc::SIGSYS)), words.as_bytes());
+        assert!(text.ends_with("(socket)"), "{text}");
     }
 }

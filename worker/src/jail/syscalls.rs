@@ -213,7 +213,9 @@ fn condition(arg: Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
 
 /// The filter of a worker of this engine.
 fn filter(engine: Engine, pid: u32) -> Result<BpfProgram, seccompiler::BackendError> {
-    compile(table(engine, pid), SeccompAction::KillProcess, SeccompAction::Allow)
+    // `SIGSYS`, whose handler says which call it was and dies of it; a process that blocks the signal, or is
+    // in the handler, dies at once.
+    compile(table(engine, pid), SeccompAction::Trap, SeccompAction::Allow)
 }
 
 /// A filter of rows: what is in none of them, and what is in one.
