@@ -117,7 +117,8 @@ impl Core {
         let policy = self.policy(&script.tenant);
         let limits = &policy.limits;
         let (memory, output) = (policy.memory(script), limits.run.output);
-        Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls }
+        let (scratch, scratch_files) = (limits.scratch.min(memory), limits.scratch_files);
+        Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls, scratch, scratch_files }
     }
 
     /// Where a script's files may be: relative paths start from its own folder, and a named tenant's stay

@@ -183,7 +183,8 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message, within_rate: b
     if !within_rate {
         let refusal = Refusal::new(Reason::Overloaded, "too many calls a second".to_owned());
         let limit = policy.limits.rate.map(|rate| format!("{rate}/s")).unwrap_or_default();
-        return Err(Refusal { limit, ..refusal });
+        let measured = format!("over {limit}");
+        return Err(Refusal { limit, measured, ..refusal });
     }
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));

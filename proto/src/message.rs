@@ -301,6 +301,10 @@ pub struct Limits {
     pub log: u64,
     /// Number of host calls.
     pub host_calls: u32,
+    /// Bytes of names and files in the scratch folder; within `memory`.
+    pub scratch: u64,
+    /// Files, folders and links in the scratch folder.
+    pub scratch_files: u32,
 }
 
 /// How grave a log line is.

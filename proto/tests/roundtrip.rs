@@ -201,7 +201,14 @@ impl Seed {
         } else {
             Entry::Http { subject, method: "GET", url: &self.text, declared: self.other & 1 == 1 }
         };
-        let limits = Limits { memory: self.number, output: self.other, log: 0, host_calls: self.small() };
+        let limits = Limits {
+            memory: self.number,
+            output: self.other,
+            log: 0,
+            host_calls: self.small(),
+            scratch: self.other,
+            scratch_files: self.small(),
+        };
         let headers = self.list.iter().map(|(name, value)| (&**name, &**value)).collect();
         Invoke { invocation: self.other, script: self.number, entry, headers, payload: &self.bytes, limits }
     }

@@ -103,6 +103,8 @@ pub(super) struct Limits {
     pub(super) queue: Option<u32>,
     pub(super) rate: Option<u32>,
     pub(super) host_calls: Option<u32>,
+    pub(super) scratch: Option<Parsed<Size>>,
+    pub(super) scratch_files: Option<u32>,
     pub(super) host_bytes_out: Option<Parsed<Size>>,
     pub(super) host_bytes_in: Option<Parsed<Size>>,
 }

@@ -51,6 +51,10 @@ pub struct TenantLimits {
     pub queue: usize,
     /// Invocations a second; `None`: no limit.
     pub rate: Option<u32>,
+    /// Bytes of names and files in a run's scratch folder; they count as its memory, too.
+    pub scratch: u64,
+    /// Files, folders and links in a run's scratch folder.
+    pub scratch_files: u32,
     /// Host calls of one run.
     pub host_calls: u32,
     /// Bytes that the host calls of one run may send out, requests altogether.
@@ -61,6 +65,9 @@ pub struct TenantLimits {
 
 /// How far a webhook's time may be from ours, unless the configuration says otherwise: the usual five minutes.
 const WINDOW: Duration = Duration::from_secs(300);
+
+/// Files in a run's scratch folder, unless a tenant may have fewer: what workers keep at most.
+const SCRATCH_FILES: u32 = 10_000;
 
 /// Host calls of one run, unless a tenant may make fewer.
 const HOST_CALLS: u32 = 10_000;
@@ -78,6 +85,8 @@ impl TenantLimits {
             concurrency: None,
             queue,
             rate: None,
+            scratch: own.memory,
+            scratch_files: SCRATCH_FILES,
             host_calls: HOST_CALLS,
             host_bytes_out: HOST_BYTES,
             host_bytes_in: HOST_BYTES,
@@ -372,13 +381,16 @@ fn limits(place: &str, raw: &file::Limits, own: &Limits, queue: usize) -> Result
         payload: size("payload", &raw.payload, own.payload.min(MAX_SIZE))?,
     };
     Ok(TenantLimits {
-        run,
         cpu: span("cpu", &raw.cpu)?,
         concurrency: count("concurrency", raw.concurrency)?,
         queue: count("queue", raw.queue)?.map_or(queue, |own| usize::try_from(own).unwrap_or(queue)),
         rate: count("rate", raw.rate)?,
+        scratch: size("scratch", &raw.scratch, run.memory)?,
+        scratch_files: count("scratch_files", raw.scratch_files)?
+            .map_or(SCRATCH_FILES, |most| most.min(SCRATCH_FILES)),
         host_calls: count("host_calls", raw.host_calls)?.unwrap_or(HOST_CALLS),
         host_bytes_out: size("host_bytes_out", &raw.host_bytes_out, HOST_BYTES)?,
         host_bytes_in: size("host_bytes_in", &raw.host_bytes_in, HOST_BYTES)?,
+        run,
     })
 }

@@ -74,7 +74,7 @@ fn http(id: u64, script: &Script, body: &[u8], status: i64, headers: &[(&[u8], &
 
 fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
     let reason = match failure.fault {
-        Fault::Script => Reason::ScriptError,
+        Fault::Script | Fault::ScriptBytes | Fault::ScriptCount => Reason::ScriptError,
         Fault::Memory => Reason::Memory,
         Fault::Output => Reason::Output,
         Fault::Time => Reason::WallTime,
@@ -88,8 +88,10 @@ fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
     }
     let mut ending = Ending::failed(id, script, reason, text);
     if failure.limit != 0 {
-        ending.limit = print_size(failure.limit);
-        ending.measured = print_size(failure.measured);
+        let print =
+            if failure.fault == Fault::ScriptCount { |count: u64| count.to_string() } else { print_size };
+        ending.limit = print(failure.limit);
+        ending.measured = print(failure.measured);
     }
     ending
 }

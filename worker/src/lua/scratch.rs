@@ -3,7 +3,7 @@
 //!
 //! Takes paths and bytes that a hostile script chose, gives what a small Unix file system would, with
 //! Go's error texts. Every node, name and byte is charged to a [`Budget`]; running out of it is
-//! [`Reason::Memory`]. Must never reach the real file system but by asking the broker ([`granted`]).
+//! [`Reason::Memory`], or [`Reason::Full`] where less may be stored. Must never reach the real file system but by asking the broker ([`granted`]).
 
 mod budget;
 mod error;
@@ -13,7 +13,7 @@ mod tree;
 
 use std::time::{Duration, SystemTime};
 
-pub use budget::Budget;
+pub use budget::{Budget, Reached};
 pub use error::{FsError, Reason};
 pub use files::{MAX_OPEN, Mode, OpenFile, Whence};
 pub use tree::{MAX_FILES, NodeKind, Stat};
@@ -90,9 +90,15 @@ impl Scratch {
         self.budget.limit()
     }
 
-    /// Sets how many bytes may be in use.
-    pub fn set_limit(&mut self, limit: usize) {
-        self.budget.set_limit(limit);
+    /// Sets how many bytes may be in use, how many of them stored, and in how many files, folders and links.
+    pub fn set_limits(&mut self, memory: usize, stored: usize, files: usize) {
+        self.budget.set_limits(memory, stored, files);
+    }
+
+    /// The limit of what may be stored that was last reached.
+    #[must_use]
+    pub fn reached(&self) -> Option<Reached> {
+        self.budget.reached()
     }
 
     /// Whether nothing was ever put into it or opened.

@@ -59,7 +59,14 @@ impl State {
             entry: Entry::Message { subject: "s" },
             headers: vec![],
             payload: b"",
-            limits: Limits { memory: 128 << 20, output: 1 << 20, log: 1 << 16, host_calls: 100 },
+            limits: Limits {
+                memory: 128 << 20,
+                output: 1 << 20,
+                log: 1 << 16,
+                host_calls: 100,
+                scratch: 128 << 20,
+                scratch_files: 100,
+            },
         });
         match ended {
             Ended::Message(Some(text)) => numbered(&String::from_utf8_lossy(text)),
