@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::audit::{self, Act, Event};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script};
+use crate::cgroup::Remover;
 use crate::config::value::Backend;
 use crate::config::{self, Config, Start};
 use crate::host::etcd::Etcd;
@@ -75,6 +76,8 @@ pub struct Core {
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
     started: Instant,
+    /// Removes the workers' control groups at the end.
+    groups: Option<Remover>,
 }
 
 impl Core {
@@ -288,6 +291,10 @@ async fn run(config: Config) -> Result<(), StartError> {
         }
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
+    if let Some(groups) = &core.groups {
+        let _ = tokio::time::timeout(CLOSING, core.pool.end()).await;
+        groups.remove();
+    }
     tracing::info!("stopped");
     audit::record(Act::Stopped, &Event::default());
     Ok(())

@@ -39,6 +39,7 @@ pub mod audit;
 // Around it.
 pub mod app;
 pub mod cli;
+pub mod cgroup;
 pub mod config;
 pub mod doctor;
 pub mod notify;

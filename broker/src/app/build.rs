@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::{Core, StartError};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Executor, Script, file};
+use crate::cgroup::Groups;
 use crate::config::Config;
 use crate::host::Powers;
 use crate::host::etcd::Etcd;
@@ -78,7 +79,10 @@ pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let (workers, queue) = (config.workers, config.queue);
     let wasm = worker_binary(config, "msgscript-worker-wasm").ok();
     let settings = pool::Settings { workers, queue, plan: spawn_plan(config)?, wasm };
-    let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
+    let groups = groups();
+    let remover = groups.as_ref().map(Groups::remover);
+    let pool =
+        Pool::start(settings, groups).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
     let net = Rc::new(Net::default());
     let core = Rc::new(Core {
@@ -99,6 +103,7 @@ pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         door: OnceCell::new(),
         answering: Rc::new(()),
         started,
+        groups: remover,
     });
     core.admit_network(config);
     let as_powers: Rc<dyn Powers> = core.clone();
@@ -106,6 +111,20 @@ pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     read_scripts(&core).await?;
     tokio::task::spawn_local(expect_wasm(core.clone()));
     Ok(core)
+}
+
+/// The broker's control groups, if it may have some.
+fn groups() -> Option<Groups> {
+    match Groups::open() {
+        Ok(groups) => {
+            tracing::info!(limits = groups.told(), "each worker has a control group");
+            Some(groups)
+        }
+        Err(error) => {
+            tracing::info!(%error, "workers have no control groups: their other limits hold them");
+            None
+        }
+    }
 }
 
 /// The compiled modules. They are kept over restarts where the broker has a folder of its own. Without the

@@ -22,6 +22,7 @@ use super::terms::Terms;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
 use crate::audit::{self, Act};
+use crate::cgroup::Leaf;
 use crate::host::{Answer, Call, Caller};
 use crate::invocation::{Ending, LogLine, Reason};
 use crate::units::{print_duration, print_size};
@@ -494,7 +495,8 @@ impl Drive {
         let sentence = worker.sentence.borrow_mut().take();
         let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
         let sentence = sentence.unwrap_or_else(|| {
-            let (reason, error) = verdict::of_death(status, &words);
+            let starved = worker.leaf.as_ref().is_some_and(Leaf::ran_out_of_memory);
+            let (reason, error) = verdict::of_death(status, &words, starved);
             Sentence { reason, error, limit: String::new(), measured: String::new() }
         });
         if !words.is_empty() {

@@ -97,8 +97,9 @@ fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
 }
 
 /// Why a worker that died took its run along. `words`: what it, or a library in it, wrote last.
+/// `starved`: its control group had no memory left, and the kernel killed for it.
 #[must_use]
-pub fn of_death(status: Option<ExitStatus>, words: &[u8]) -> (Reason, String) {
+pub fn of_death(status: Option<ExitStatus>, words: &[u8], starved: bool) -> (Reason, String) {
     let Some(status) = status else {
         return (Reason::Internal, "the worker process is lost".to_owned());
     };
@@ -108,6 +109,7 @@ pub fn of_death(status: Option<ExitStatus>, words: &[u8]) -> (Reason, String) {
             let name = calls::named(words).map(|name| format!(" ({name})"));
             (Reason::KilledSyscall, text.to_owned() + &name.unwrap_or_default())
         }
+        Some(Ok(Signal::SIGKILL)) if starved => (Reason::Memory, "memory limit reached".to_owned()),
         Some(Ok(Signal::SIGSEGV)) => (
             Reason::Crashed,
             "the worker process crashed (SIGSEGV): the script exhausted the stack?".to_owned(),
@@ -138,11 +140,13 @@ mod tests {
             (77 << 8, Reason::Memory),
             (0, Reason::Crashed),
         ] {
-            assert_eq!(of_death(Some(ExitStatus::from_raw(raw)), b"").0, reason);
+            assert_eq!(of_death(Some(ExitStatus::from_raw(raw)), b"", false).0, reason);
         }
-        assert_eq!(of_death(None, b"").0, Reason::Internal);
+        assert_eq!(of_death(None, b"", false).0, Reason::Internal);
         let words = format!("{}{}\n", msgscript_proto::FORBIDDEN_CALL, nix::libc::SYS_socket);
-        let (_, text) = of_death(Some(ExitStatus::from_raw(nix::libc::SIGSYS)), words.as_bytes());
+        let (_, text) = of_death(Some(ExitStatus::from_raw(nix::libc::SIGSYS)), words.as_bytes(), false);
         assert!(text.ends_with("(socket)"), "{text}");
+        let killed = |starved| of_death(Some(ExitStatus::from_raw(nix::libc::SIGKILL)), b"", starved).0;
+        assert_eq!((killed(true), killed(false)), (Reason::Memory, Reason::Crashed));
     }
 }
