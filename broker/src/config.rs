@@ -263,6 +263,16 @@ impl Config {
         })
     }
 
+    /// What a configuration file of this text alone says.
+    ///
+    /// # Errors
+    /// When anything is wrong with it.
+    #[cfg(fuzzing)]
+    pub fn of_text(text: &str) -> Result<Config, ConfigError> {
+        let file = File::read(text).map_err(|text| ConfigError::File { path: PathBuf::new(), text })?;
+        Config::new(Settings::default(), &|_| None, file)
+    }
+
     /// Why this version cannot start so: a setting asks for what it does not do yet.
     #[must_use]
     pub fn unavailable(&self) -> Option<&'static str> {

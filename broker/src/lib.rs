@@ -42,6 +42,8 @@ pub mod cli;
 pub mod cgroup;
 pub mod config;
 pub mod doctor;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod notify;
 pub mod units;
 
