@@ -182,7 +182,7 @@ pub enum Answer {
     /// Keys and values.
     Pairs(Vec<(Vec<u8>, Vec<u8>)>),
     /// What a statement gave.
-    Rows(sql::Table),
+    Rows(msgscript_proto::sql::Table),
 }
 
 impl From<Denied> for Answer {

@@ -172,6 +172,9 @@ fn a_worker_is_verified_from_outside() {
         let setup = &ground.plan(&[]).setup;
         let seen = verify(closed.pid(), setup, VERSION, &closed.report).expect("it is closed");
         assert!(!is_root() || seen == Visible::All);
+        // As where /proc hides it: there is no such process.
+        let hidden = verify(i32::MAX.cast_unsigned(), setup, VERSION, &closed.report);
+        assert!(hidden.is_err_and(|error| error.to_string().contains("hidepid")));
         // A worker without a layer does not pass for one that has it, even if it says so.
         for layer in [Layer::Seccomp, Layer::Uid] {
             if layer == Layer::Uid && !is_root() {

@@ -11,15 +11,13 @@ mod table;
 
 use msgscript_proto::codec;
 use msgscript_proto::message::{Setup, ToBroker, ToWorker};
-use msgscript_proto::sql::{SqlValue, SqliteCall, SqliteReply, Values};
+use msgscript_proto::sql::{SqlValue, SqliteCall, SqliteReply, Table, Values};
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags, Statement, ToSql};
 
 use crate::link::Link;
 use crate::{heap, jail};
-
-pub use table::{Table, Value};
 
 /// What a worker with files may take besides what a query may, in bytes.
 const OWN_MEMORY: u64 = 64 << 20;
@@ -111,7 +109,7 @@ impl Database {
     ///
     /// # Errors
     /// What SQLite says; the rows that were stepped through until then are lost.
-    pub fn query(&self, sql: &[u8], args: &[SqlValue<'_>], most: usize) -> Result<Table, SqlError> {
+    pub fn query(&self, sql: &[u8], args: &[SqlValue<'_>], most: u64) -> Result<Table, SqlError> {
         let sql = std::str::from_utf8(sql).map_err(|_| SqlError::Sqlite("the query is not UTF-8".into()))?;
         let mut statements = Batch::new(&self.connection, sql);
         let mut rest = args;
@@ -211,7 +209,7 @@ fn obey(open: &mut Option<Database>, call: SqliteCall<'_>) -> Result<Option<Tabl
         SqliteCall::Query { sql, args, most } => {
             let database = open.as_ref().ok_or_else(|| SqlError::Sqlite("no file is open".into()))?;
             let Values(args) = codec::decode(args).map_err(|error| SqlError::Sqlite(error.to_string()))?;
-            database.query(sql, &args, usize::try_from(most).unwrap_or(usize::MAX)).map(Some)
+            database.query(sql, &args, most).map(Some)
         }
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use msgscript_proto::codec;
-use msgscript_proto::sql::Values;
+use msgscript_proto::sql::{Table, Values};
 
 use super::net::Net;
 use super::{Answer, Caller};
@@ -32,7 +32,6 @@ use crate::policy::Policy;
 use crate::secrets::Secrets;
 
 pub use clients::Clients;
-pub use table::{Table, Value};
 
 use clients::Client;
 use failure::Failure;

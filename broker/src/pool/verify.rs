@@ -22,10 +22,8 @@ const CAP_SETPCAP: u32 = 8;
 pub enum Seen {
     /// Status and descriptors.
     All,
-    /// The status; descriptors of a hidden process are shown to root only.
+    /// The status; descriptors of a process that may not be traced are shown to root only.
     Status,
-    /// Nothing: `/proc` is mounted so that it hides processes that may not be traced.
-    Nothing,
 }
 
 /// Why a worker is not to be trusted.
@@ -44,6 +42,13 @@ pub enum VerifyError {
         /// What was seen.
         what: String,
     },
+    /// `/proc` is mounted so that it hides processes that may not be traced (`proc(5)`, `hidepid`), and a worker
+    /// is one.
+    #[error(
+        "/proc hides worker {0}, so its jail cannot be checked: mount /proc without `hidepid` for the broker \
+         (in a unit of systemd: no `ProtectProc=`)"
+    )]
+    Hidden(u32),
     /// The kernel does not say.
     #[error("cannot look at worker {pid}: {source}")]
     Unseen {
@@ -66,7 +71,7 @@ pub fn verify(pid: u32, setup: &Setup, version: u32, report: &Report) -> Result<
     check.report(report)?;
     let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
         Ok(status) => status,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(VerifyError::Hidden(pid)),
         Err(source) => return Err(VerifyError::Unseen { pid, source }),
     };
     check.status(&status)?;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use msgscript_proto::message::Engine;
+use nix::sys::resource::Resource;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -180,7 +181,7 @@ fn binding() -> Vec<Row> {
         row(libc::SYS_fcntl, &[Int(1, bits(libc::F_ADD_SEALS))], "the image can never change again"),
         row(
             libc::SYS_prlimit64,
-            &[Int(0, 0), Int(1, u64::from(libc::RLIMIT_NOFILE))],
+            &[Int(0, 0), Int(1, Resource::RLIMIT_NOFILE as u64)],
             "no more descriptors from then on",
         ),
         row(

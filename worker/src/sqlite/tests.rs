@@ -1,5 +1,7 @@
 //! Queries on databases in memory. SQLite's own allocator is used here: the process of a test has many threads.
 
+use msgscript_proto::sql::Value;
+
 use super::*;
 
 fn rows(sql: &str, args: &[SqlValue<'_>]) -> Result<Table, SqlError> {

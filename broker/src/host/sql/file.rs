@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use msgscript_proto::codec;
 use msgscript_proto::message::{Engine, PathAccess, PathRule, ToBroker, ToWorker};
-use msgscript_proto::sql::{SqliteCall, SqliteReply};
+use msgscript_proto::sql::{SqliteCall, SqliteReply, Table};
 use nix::unistd::Uid;
 use tokio::sync::Semaphore;
 
 use super::failure::Failure;
-use super::table::Table;
 use crate::policy::Permitted;
 use crate::policy::grant::FileScope;
 use crate::policy::sql::SqliteFile;
@@ -144,7 +143,7 @@ impl Opened {
         let reply = process.ask(call).await.ok_or_else(lost)?;
         let result = match codec::decode(&reply) {
             Ok(ToBroker::Sqlite(SqliteReply::Done)) => Ok(None),
-            Ok(ToBroker::Sqlite(SqliteReply::Rows(rows))) => Table::from_wire(&rows, most).map(Some),
+            Ok(ToBroker::Sqlite(SqliteReply::Rows(rows))) => Ok(Some(Table::from_wire(&rows, most)?)),
             Ok(ToBroker::Sqlite(SqliteReply::Failed(text))) => Err(Failure::Failed(text.to_owned())),
             _ => return Err(lost()),
         };

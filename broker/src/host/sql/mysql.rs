@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use msgscript_proto::sql::SqlValue;
+use msgscript_proto::sql::{SqlValue, Table, Value};
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlDatabaseError, MySqlRow, MySqlValueRef};
-use sqlx::{AssertSqlSafe, Column, Decode, MySql, MySqlConnection, Row, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, Decode, MySql, MySqlConnection, Row, TypeInfo, ValueRef};
 
 use super::failure::Failure;
 use super::pool::Problem;
-use super::table::{Table, Value};
+use super::table::collect;
 
 /// "This command is not supported in the prepared statement protocol yet".
 const NOT_PREPARED: u16 = 1295;
@@ -60,11 +59,11 @@ pub(super) async fn run(
             },
         };
     }
-    match collect(query.fetch(&mut *link), most).await {
+    match collect(query.fetch(&mut *link), most, value).await {
         Err(Problem::Sql(sqlx::Error::Database(error)))
             if args.is_empty() && is_not_prepared(error.as_ref()) && is_single(sql) =>
         {
-            collect(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch(link), most).await
+            collect(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch(link), most, value).await
         }
         other => other,
     }
@@ -79,27 +78,13 @@ fn is_single(sql: &str) -> bool {
     !sql.trim_end().trim_end_matches(';').contains(';')
 }
 
-async fn collect(
-    mut rows: impl futures_util::Stream<Item = Result<MySqlRow, sqlx::Error>> + Unpin,
-    most: u64,
-) -> Result<Table, Problem> {
-    let mut table = Table::default();
-    while let Some(row) = rows.try_next().await? {
-        if table.columns.is_empty() {
-            table.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
-        }
-        for at in 0..row.columns().len() {
-            table.push(value(row.try_get_raw(at)?), most)?;
-        }
-    }
-    Ok(table)
+/// A value, by the binary form of the server's type; in the text form, as text or number.
+fn value(row: &MySqlRow, at: usize) -> Result<Value, sqlx::Error> {
+    let raw = row.try_get_raw(at)?;
+    Ok(if raw.is_null() { Value::Null } else { present(raw) })
 }
 
-/// A value, by the binary form of the server's type; in the text form, as text or number.
-fn value(raw: MySqlValueRef<'_>) -> Value {
-    if raw.is_null() {
-        return Value::Null;
-    }
+fn present(raw: MySqlValueRef<'_>) -> Value {
     let info = raw.type_info().into_owned();
     let Ok(bytes) = <&[u8] as Decode<'_, MySql>>::decode(raw) else { return Value::Null };
     let name = info.name();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use msgscript_proto::sql::SqlValue;
+use msgscript_proto::sql::{SqlValue, Table};
 use sqlx::{MySqlConnection, PgConnection};
 use tokio::sync::Semaphore;
 
@@ -15,7 +15,6 @@ use super::dsn::Dsn;
 use super::failure::Failure;
 use super::gate::Meter;
 use super::server::Filled;
-use super::table::Table;
 use super::{mysql, postgres};
 use crate::secrets::Redactor;
 

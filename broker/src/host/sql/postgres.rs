@@ -7,14 +7,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use msgscript_proto::sql::SqlValue;
+use msgscript_proto::sql::{SqlValue, Table, Value};
 use sqlx::postgres::{PgRow, PgValueFormat, PgValueRef};
-use sqlx::{AssertSqlSafe, Column, Decode, PgConnection, Postgres, Row, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, Decode, PgConnection, Postgres, Row, TypeInfo, ValueRef};
 
 use super::failure::Failure;
 use super::pool::Problem;
-use super::table::{Table, Value};
+use super::table::collect;
 
 /// Statements that `PREPARE` takes.
 const PREPARED: [&str; 7] = ["select", "insert", "update", "delete", "merge", "values", "with"];
@@ -45,12 +44,12 @@ pub(super) async fn run(
         }
         // The longer protocol, which takes one statement only.
         let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false);
-        return collect(query.fetch(link), most).await;
+        return collect(query.fetch(link), most, value).await;
     }
     let execute = execute(args)?;
     let prepare = format!("PREPARE {NAME} AS {sql}");
     sqlx::query(AssertSqlSafe(prepare)).persistent(false).execute(&mut *link).await?;
-    let result = collect(sqlx::raw_sql(AssertSqlSafe(execute)).fetch(&mut *link), most).await;
+    let result = collect(sqlx::raw_sql(AssertSqlSafe(execute)).fetch(&mut *link), most, value).await;
     // Takes effect even in a transaction that has failed, where it only can be sent after a rollback.
     if !matches!(result, Err(Problem::Ours(_))) {
         forget(link).await?;
@@ -124,27 +123,13 @@ fn literal(out: &mut String, text: &str) {
     out.push('\'');
 }
 
-async fn collect(
-    mut rows: impl futures_util::Stream<Item = Result<PgRow, sqlx::Error>> + Unpin,
-    most: u64,
-) -> Result<Table, Problem> {
-    let mut table = Table::default();
-    while let Some(row) = rows.try_next().await? {
-        if table.columns.is_empty() {
-            table.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
-        }
-        for at in 0..row.columns().len() {
-            table.push(value(row.try_get_raw(at)?), most)?;
-        }
-    }
-    Ok(table)
+/// A value: numbers and truth values are such, all else is text.
+fn value(row: &PgRow, at: usize) -> Result<Value, sqlx::Error> {
+    let raw = row.try_get_raw(at)?;
+    Ok(if raw.is_null() { Value::Null } else { present(raw) })
 }
 
-/// A value: numbers and truth values are such, all else is text.
-fn value(raw: PgValueRef<'_>) -> Value {
-    if raw.is_null() {
-        return Value::Null;
-    }
+fn present(raw: PgValueRef<'_>) -> Value {
     let name = raw.type_info().name().to_owned();
     let binary = raw.format() == PgValueFormat::Binary;
     let bytes = <&[u8] as Decode<'_, Postgres>>::decode(raw.clone()).unwrap_or(b"");

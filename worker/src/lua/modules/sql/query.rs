@@ -2,12 +2,12 @@
 
 use msgscript_proto::codec;
 use msgscript_proto::host::{HostCall, HostReply};
-use msgscript_proto::sql::{Rows, SqlValue, Values};
+use msgscript_proto::sql::{Rows, SqlValue, Table, Values};
 
 use super::{Clients, Target, this};
 use crate::lua::Ctx;
 use crate::lua::value::{Arg, Args, Fail, Ret};
-use crate::sqlite::{SqlError, Table};
+use crate::sqlite::SqlError;
 
 /// `client:query(sql, args…)` → the rows; or nil, error. Nothing at all when it is not connected.
 pub(super) fn query(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail> {
@@ -23,7 +23,7 @@ pub(super) fn query(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(),
             return Ok(());
         }
     };
-    let memory = ctx.memory_limit;
+    let memory = ctx.memory_limit as u64;
     match in_memory(&mut ctx.sql, client, &sql, &values, memory) {
         Some(Ok(table)) => write(&table.as_wire(), ret),
         Some(Err(SqlError::Memory | SqlError::TooLarge)) => return Err(Fail::Memory),
@@ -65,7 +65,7 @@ fn in_memory(
     client: u32,
     sql: &[u8],
     values: &[SqlValue<'_>],
-    most: usize,
+    most: u64,
 ) -> Option<Result<Table, SqlError>> {
     let Clients { list, named } = clients;
     match &list[client as usize].target {
