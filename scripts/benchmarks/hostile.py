@@ -1,11 +1,13 @@
 """Shared by bench-neighbours and soak: the programs, a broker for them, and what the kernel says of it."""
+import http.client
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def programs():
@@ -43,7 +45,6 @@ class Broker:
 
     def _address(self):
         # `ready` is no error, so it is not in this log: the listening port is the kernel's word.
-        import time
         for _ in range(1000):
             if self.process.poll() is not None:
                 break
@@ -54,10 +55,10 @@ class Broker:
         with open(self.log) as log:
             sys.exit("the broker did not start:\n" + log.read())
 
-    def load(self, kind, path, connections, seconds):
-        """A load of the bench program, running."""
+    def bench(self, *args):
+        """A mode of the bench program, running."""
         return subprocess.Popen(
-            [os.path.join(self.programs, "bench"), kind, self.http, path, str(connections), str(seconds)],
+            [os.path.join(self.programs, "bench"), *map(str, args)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def state(self):
@@ -98,7 +99,6 @@ def listening(pid):
 
 
 def is_http(port):
-    import http.client
     try:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
         connection.request("GET", "/_/healthz")
