@@ -1,5 +1,6 @@
 //! The server put together: builds the rooms, opens the doors, waits for the end, drains.
 
+mod accounts;
 mod build;
 mod doors;
 mod front;
@@ -16,6 +17,7 @@ use msgscript_proto::message::Limits;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::accounts::Accounts;
 use crate::audit::{self, Act, Event};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script};
@@ -73,6 +75,8 @@ pub struct Core {
     /// Their way to databases.
     pub sql: Sql,
     door: OnceCell<Door>,
+    /// The doors of tenants with a NATS account of their own.
+    accounts: Accounts,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
     started: Instant,
@@ -93,9 +97,26 @@ impl Core {
         self.door.get()
     }
 
-    /// The subject patterns in use.
+    /// The door that a tenant's messages go by: its own, or that of all who have none; `None` while it is not
+    /// open.
+    #[must_use]
+    pub fn door_of(&self, tenant: &str) -> Option<Door> {
+        if self.has_account(tenant) { self.accounts.door(tenant) } else { self.door().cloned() }
+    }
+
+    /// Whether a tenant has a NATS account of its own.
+    #[must_use]
+    pub fn has_account(&self, tenant: &str) -> bool {
+        self.policies.borrow().have_account(tenant)
+    }
+
+    /// The subject patterns of those who have no NATS account of their own.
     fn patterns(&self) -> Vec<Rc<str>> {
-        self.catalog.current().index.patterns().cloned().collect()
+        let snapshot = self.catalog.current();
+        let shared = snapshot.index.list().iter().filter(|script| !self.has_account(&script.tenant));
+        let mut patterns: Vec<Rc<str>> = shared.map(|script| script.subject.clone()).collect();
+        patterns.dedup();
+        patterns
     }
 
     /// What a tenant may do, and how much.
@@ -286,9 +307,13 @@ async fn run(config: Config) -> Result<(), StartError> {
     let closing = async {
         futures_util::future::join_all(doors.end).await;
         core.podman.gone().await;
-        if let Some(Door::External(client)) = core.door() {
-            let _ = client.flush().await;
-        }
+        let accounts = core.accounts.doors();
+        let flushing = accounts.iter().chain(core.door()).map(async |door| {
+            if let Door::External(client) = door {
+                let _ = client.flush().await;
+            }
+        });
+        futures_util::future::join_all(flushing).await;
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
     if let Some(groups) = &core.groups {

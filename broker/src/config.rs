@@ -233,11 +233,21 @@ impl Config {
             return Err(bad("admin-bind", "this is the address of the HTTP server itself"));
         }
         let scripts = given.script.clone().unwrap_or_else(|| ".".into());
+        let (nats, tables) = (nats(&given)?, Tables::check(file, &limits, queue)?);
+        if matches!(nats, Nats::Embedded(_))
+            && let Some(tenant) = tables.tenants.iter().find(|tenant| tenant.nats.is_some())
+        {
+            let place = format!("tenant `{}`", tenant.name);
+            return Err(bad(
+                &place,
+                "an account of its own (`nats`) needs an external NATS server (natsurl)",
+            ));
+        }
         Ok(Config {
             backend: given.backend.unwrap_or(Backend::File),
             folders: Folders::new(&scripts, given.library.as_deref().and_then(not_empty)),
             etcd: etcd(env("ETCD_ENDPOINTS"), given.etcdurl.as_deref())?,
-            nats: nats(&given)?,
+            nats,
             queue_group: queue_group(given.queue_group)?,
             nats_reply: given.nats_reply.unwrap_or(NatsReply::Raw),
             plugin: given.plugin.filter(|path| not_empty(path).is_some()),
@@ -258,7 +268,7 @@ impl Config {
             sandbox_without: layers(given.sandbox_without.unwrap_or_default()),
             landlock_abi: None,
             telemetry: telemetry(env),
-            tables: Tables::check(file, &limits, queue)?,
+            tables,
             limits,
         })
     }

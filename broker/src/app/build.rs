@@ -8,6 +8,7 @@ use std::time::Instant;
 use msgscript_proto::message::{Engine, Plugin, Setup};
 use tokio::sync::watch;
 
+use super::accounts::Accounts;
 use super::{Core, StartError};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Executor, Script, file};
@@ -101,6 +102,7 @@ pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         sql: Sql::new(net.clone(), pool.clone()),
         net,
         door: OnceCell::new(),
+        accounts: Accounts::default(),
         answering: Rc::new(()),
         started,
         groups: remover,

@@ -36,6 +36,17 @@ pub struct Tenant {
     pub grants: TenantGrants,
     /// Who may call its functions over HTTP.
     pub http: HttpAccess,
+    /// Its own account on the external NATS server.
+    pub nats: Option<NatsAccount>,
+}
+
+/// How to connect to an account of an external NATS server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsAccount {
+    /// Where a URL with user and password, or a token, is; without one it is the broker's own URL.
+    pub url: Option<Source>,
+    /// Credentials file.
+    pub creds: Option<PathBuf>,
 }
 
 /// What a tenant's scripts may use.
@@ -239,6 +250,7 @@ impl Tables {
         }
         let http = self.http(&place, raw.http, &subjects)?;
         Ok(Tenant {
+            nats: raw.nats.map(|raw| account(&place, raw)).transpose()?,
             http,
             subjects,
             scripts,
@@ -348,6 +360,16 @@ fn source(
         (None, None, Some(text)) => Ok(Source::Text(text)),
         _ => Err(bad(place, "give exactly one place where its text is, such as `file` or `env`")),
     }
+}
+
+/// A tenant's own account.
+fn account(place: &str, raw: file::TenantNats) -> Result<NatsAccount, ConfigError> {
+    let given = raw.url.is_some() || raw.file.is_some() || raw.env.is_some();
+    let url = given.then(|| source(place, raw.file, raw.env, raw.url)).transpose()?;
+    if url.is_none() && raw.creds.is_none() {
+        return Err(bad(place, "`nats` needs a URL with a login (`url`, `file` or `env`), or `creds`"));
+    }
+    Ok(NatsAccount { url, creds: raw.creds })
 }
 
 /// A folder below the folder of scripts.
