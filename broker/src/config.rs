@@ -20,7 +20,7 @@ use args::{Args, Verb};
 use file::File;
 use settings::Settings;
 use tenant::Tables;
-use value::{Backend, LogLevel, NatsReply};
+use value::{Backend, Isolation, LogLevel, NatsReply};
 
 pub mod args;
 mod file;
@@ -75,6 +75,8 @@ pub struct Config {
     pub admin_token_file: Option<PathBuf>,
     /// Address of a listener of its own for the operator's pages; without one they are on [`Self::http`].
     pub admin_bind: Option<SocketAddr>,
+    /// How far one worker's use goes, for the tenant `default`.
+    pub isolation: Isolation,
     /// Number of workers, 1 to 1024.
     pub workers: usize,
     /// Number of invocations that may wait, at least 1.
@@ -255,6 +257,7 @@ impl Config {
             http,
             admin_token_file: given.admin_token_file,
             admin_bind: given.admin_bind,
+            isolation: given.isolation.unwrap_or(Isolation::Tenant),
             workers: count("workers", given.workers, cpus(), 1024)?,
             queue,
             containers: count("containers", given.containers, (2 * cpus()).min(1024), 1024)?,

@@ -122,7 +122,7 @@ impl Policies {
             tenant: tenant.into(),
             grants,
             limits: TenantLimits::of_broker(&config.limits, config.queue),
-            isolation: Isolation::Tenant,
+            isolation: config.isolation,
             jit: true,
             http: Rc::default(),
             account: false,

@@ -216,6 +216,8 @@ pub enum Engine {
     ProbeWasmCompile,
     /// No scripts: SQLite, on the files of one granted folder.
     Sqlite,
+    /// As [`Engine::Probe`], behind the filter of a worker with LuaJIT's compiler.
+    ProbeJit,
 }
 
 /// A script's text.

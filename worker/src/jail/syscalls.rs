@@ -114,7 +114,7 @@ pub(super) fn table(engine: Engine, pid: u32) -> Vec<Row> {
         row(libc::SYS_exit_group, &[], "the end"),
     ];
     match engine {
-        Engine::LuaJit => rows.push(row(
+        Engine::LuaJit | Engine::ProbeJit => rows.push(row(
             libc::SYS_mprotect,
             &[Long(2, READ_EXEC)],
             "finished machine code becomes executable, and read-only by the same call",
