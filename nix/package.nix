@@ -27,6 +27,9 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../Cargo.lock
       ../.cargo
+      # The pages show them.
+      ../README.md
+      ../docs
       ../proto
       ../worker
       ../broker

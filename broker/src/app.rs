@@ -4,6 +4,7 @@ mod accounts;
 mod build;
 mod doors;
 mod front;
+mod site;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use crate::host::net::Net;
 use crate::host::sql::Sql;
 use crate::ingress::nats::Door;
 use crate::invocation::{DEFAULT_TENANT, Tenant};
+use crate::locks::Locks;
 use crate::notify::ServiceManager;
 use crate::podman::Podman;
 use crate::policy::{Policies, Policy};
@@ -37,7 +39,10 @@ use crate::pool::Pool;
 use crate::records::Records;
 use crate::schedule::Bucket;
 use crate::secrets::Secrets;
+use crate::statistics::Statistics;
 use crate::telemetry;
+use crate::telemetry::export;
+use crate::telemetry::trace::Tracer;
 use crate::wasm::Modules;
 use crate::wasm::file::Place;
 pub use build::spawn_plan;
@@ -56,6 +61,8 @@ pub struct Core {
     pub catalog: Catalog,
     /// The workers.
     pub pool: Rc<Pool>,
+    /// Locks of scripts.
+    pub locks: Locks,
     /// Compiled WebAssembly.
     pub modules: Rc<Modules>,
     /// The containers.
@@ -64,6 +71,8 @@ pub struct Core {
     rates: RefCell<HashMap<Tenant, Bucket>>,
     /// The last runs.
     pub records: Records,
+    /// What runs came to.
+    pub statistics: Statistics,
     /// Values that scripts may use without seeing them.
     pub secrets: Secrets,
     /// Connections for scripts.
@@ -74,6 +83,8 @@ pub struct Core {
     pub etcd: Etcd,
     /// Their way to databases.
     pub sql: Sql,
+    /// Makes spans, if messages are traced.
+    pub tracer: Option<Tracer>,
     door: OnceCell<Door>,
     /// The doors of tenants with a NATS account of their own.
     accounts: Accounts,
@@ -95,6 +106,18 @@ impl Core {
     #[must_use]
     pub fn door(&self) -> Option<&Door> {
         self.door.get()
+    }
+
+    /// Whether messages can be served: workers are there. (The scripts were read before the doors opened.)
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.pool.status().ready > 0
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn up(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 
     /// The door that a tenant's messages go by: its own, or that of all who have none; `None` while it is not
@@ -142,7 +165,8 @@ impl Core {
         let limits = &policy.limits;
         let (memory, output) = (policy.memory(script), limits.run.output);
         let (scratch, scratch_files) = (limits.scratch.min(memory), limits.scratch_files);
-        Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls, scratch, scratch_files }
+        let (log, host_calls, folders) = (LOG_LIMIT, limits.host_calls, !policy.grants.files.is_empty());
+        Limits { memory, output, log, host_calls, folders, scratch, scratch_files }
     }
 
     /// Where a script's files may be: relative paths start from its own folder, and a named tenant's stay
@@ -214,9 +238,6 @@ impl StartError {
 #[must_use]
 pub fn serve(config: Config) -> ExitCode {
     telemetry::init(config.log.into());
-    if let Some(text) = config.unavailable() {
-        return fail(&StartError::Other(text.to_owned()));
-    }
     if let Err(error) = audit::open(config.audit_log.as_deref()) {
         return fail(&cannot_audit(&config, &error));
     }
@@ -263,7 +284,11 @@ fn prepare_process() {
 
 async fn run(config: Config) -> Result<(), StartError> {
     let config = Rc::new(config);
-    let core = build::build(&config).await?;
+    let (tracer, exporting) = match config.traces.as_ref().map(export::start).transpose() {
+        Ok(started) => started.unzip(),
+        Err(error) => return Err(StartError::other("traces", error)),
+    };
+    let core = build::build(&config, tracer).await?;
     // Two stages: first no new messages come in; then, when all are answered, the ways out close.
     let (intake, end) = (Rc::new(Stop::default()), Rc::new(Stop::default()));
     let mut doors = Doors::default();
@@ -307,6 +332,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     let closing = async {
         futures_util::future::join_all(doors.end).await;
         core.podman.gone().await;
+        core.locks.close().await;
         let accounts = core.accounts.doors();
         let flushing = accounts.iter().chain(core.door()).map(async |door| {
             if let Door::External(client) = door {
@@ -319,6 +345,9 @@ async fn run(config: Config) -> Result<(), StartError> {
     if let Some(groups) = &core.groups {
         let _ = tokio::time::timeout(CLOSING, core.pool.end()).await;
         groups.remove();
+    }
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
     }
     tracing::info!("stopped");
     audit::record(Act::Stopped, &Event::default());
@@ -345,12 +374,12 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
 fn reload(core: &Core) {
     let env = |name: &str| std::env::var(name).ok();
     let reloaded = match config::start(std::env::args_os(), &env) {
-        Ok(Start::Serve(config)) if config.unavailable().is_none() => {
+        Ok(Start::Serve(config)) => {
             core.configure(*config);
             tracing::info!("configuration reloaded");
             Ok(())
         }
-        Ok(_) => Err("it asks for what this version does not do".to_owned()),
+        Ok(_) => Err("the command line asks for something else".to_owned()),
         Err(error) => Err(error.to_string()),
     };
     // Opened again in any case: it may have been moved away.

@@ -1,7 +1,7 @@
 //! Scripts and libraries by subject and name.
 //!
 //! `header` reads `--*` lines, `library` puts libraries in front; `file` keeps a folder's scripts
-//! current. What is in service is an immutable [`Snapshot`] that is replaced as a whole.
+//! current, `etcd` those of an etcd. What is in service is an immutable [`Snapshot`] that is replaced as a whole.
 
 pub mod header;
 pub mod library;
@@ -11,8 +11,12 @@ mod build;
 mod shelf;
 mod versions;
 
+pub mod etcd;
 pub mod file;
+pub mod record;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +27,7 @@ use crate::audit;
 use crate::invocation::Tenant;
 use crate::route::Index;
 use library::Shelves;
+pub use record::LOCKS;
 
 /// One version of a script.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub struct Script {
     pub name: Rc<str>,
     /// Who owns it.
     pub tenant: Tenant,
+    /// The lock under which it runs, if it asks for one.
+    pub lock: Option<header::Lock>,
     /// `http: true`.
     pub http: bool,
     /// What runs it.
@@ -72,6 +79,7 @@ impl Script {
             http: false,
             executor: Executor::Lua,
             jit: false,
+            lock: None,
             timeout: None,
             memory: None,
             parts: vec![source.clone()],
@@ -159,6 +167,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 pub struct Catalog {
     current: Rc<watch::Sender<Rc<Snapshot>>>,
+    away: Rc<RefCell<Option<String>>>,
 }
 
 impl Default for Catalog {
@@ -171,7 +180,7 @@ impl Catalog {
     /// A catalogue with this in service.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
-        Catalog { current: Rc::new(watch::Sender::new(Rc::new(snapshot))) }
+        Catalog { current: Rc::new(watch::Sender::new(Rc::new(snapshot))), away: Rc::default() }
     }
 
     /// What is in service now. Keep it for the time of one message, not longer.
@@ -184,6 +193,38 @@ impl Catalog {
     pub fn replace(&self, snapshot: Snapshot) {
         audit::catalog_changed(&self.current(), &snapshot);
         self.current.send_replace(Rc::new(snapshot));
+    }
+
+    /// Puts this in service if it differs from what is, and tells of what is newly wrong.
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        let old = self.current();
+        let known: HashSet<&Problem> = old.problems.iter().collect();
+        for problem in snapshot.problems.iter().filter(|problem| !known.contains(problem)) {
+            if problem.rejects {
+                tracing::error!(file = %problem.file, "rejected: {problem}");
+            } else {
+                tracing::warn!(file = %problem.file, "{problem}");
+            }
+        }
+        let scripts = (old.index.list(), snapshot.index.list());
+        let same_scripts = scripts.0.len() == scripts.1.len()
+            && scripts.0.iter().zip(scripts.1).all(|(old, new)| Rc::ptr_eq(old, new));
+        let same_libraries = snapshot.libraries.same(&old.libraries);
+        if !(same_scripts && same_libraries && old.problems == snapshot.problems) {
+            tracing::info!(scripts = snapshot.index.list().len(), "the catalogue changed");
+            self.replace(snapshot);
+        }
+    }
+
+    /// Why the store cannot be asked at the moment, if so: what is in service may be old.
+    #[must_use]
+    pub fn away(&self) -> Option<String> {
+        self.away.borrow().clone()
+    }
+
+    /// The store cannot be asked, or can again.
+    pub(crate) fn set_away(&self, why: Option<String>) {
+        *self.away.borrow_mut() = why;
     }
 
     /// Tells of each change from now on. Several changes in a row may be told as one.

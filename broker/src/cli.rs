@@ -12,14 +12,19 @@ use clap_complete::Shell;
 
 use crate::catalog::Snapshot;
 use crate::catalog::file::Folders;
+use crate::config;
 use crate::config::args::normalize_args;
 use crate::config::value::{Backend, LogLevel};
 
 mod broker;
 mod check;
+mod etcd;
+mod exchange;
 mod list;
+mod store;
 
 pub use broker::broker;
+use etcd::Etcd;
 
 /// Manages the scripts of msgscript.
 ///
@@ -76,10 +81,10 @@ enum Verb {
     Add {
         /// The script's file; `-` is standard input
         file: PathBuf,
-        /// Its subject, if its header has none
+        /// Its subject, instead of the one in its header
         #[arg(short, long)]
         subject: Option<String>,
-        /// Its name, if its header has none
+        /// Its name, instead of the one in its header
         #[arg(short, long)]
         name: Option<String>,
     },
@@ -94,10 +99,28 @@ enum Verb {
     },
     /// List the scripts
     #[command(visible_alias = "ls")]
-    List(FolderArgs),
+    List {
+        #[command(flatten)]
+        folders: FolderArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Libraries in etcd
     #[command(subcommand)]
     Lib(Lib),
+    /// Show how a folder of scripts differs from etcd: + only there, - only in etcd, ~ not the same
+    Diff(FolderArgs),
+    /// Put a folder's scripts and libraries into etcd
+    Import(FolderArgs),
+    /// Write etcd's scripts and libraries into a folder
+    Export {
+        /// The folder
+        folder: PathBuf,
+        /// Overwrite files that differ
+        #[arg(long)]
+        force: bool,
+    },
     /// Check headers and libraries of script files
     Check {
         /// The files
@@ -122,20 +145,27 @@ enum Verb {
 #[derive(Debug, Subcommand)]
 enum Lib {
     /// Put libraries into etcd
-    Add(LibPaths),
+    Add {
+        /// Files, and folders with --recursive
+        #[arg(required = true)]
+        paths: Vec<String>,
+        /// Go into folders
+        #[arg(short, long)]
+        recursive: bool,
+    },
     /// Take libraries out of etcd
-    Rm(LibPaths),
+    Rm {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// List the libraries
-    List(LibPaths),
-}
-
-#[derive(Debug, clap::Args)]
-struct LibPaths {
-    /// Files, folders or names
-    paths: Vec<String>,
-    /// Go into folders
-    #[arg(short, long)]
-    recursive: bool,
+    #[command(visible_alias = "ls")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs the program with this process's arguments. A failure's reason goes to standard error.
@@ -166,8 +196,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitCode> {
     match &args.verb {
-        Verb::List(folders) if args.common.backend == Backend::File => {
-            list::list(&folders.folders(), out, errors)
+        Verb::List { folders, json } if args.common.backend == Backend::File => {
+            list::list(&folders.folders(), *json, out, errors)
         }
         Verb::Check { files, folders } => check::check(files, &folders.folders(), out, errors),
         Verb::Completion { shell } => {
@@ -178,7 +208,40 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
             man(folder, Args::command()).with_context(|| folder.display().to_string())?;
             Ok(ExitCode::SUCCESS)
         }
-        verb => bail!("{}", needs_etcd(verb, args.common.backend)),
+        _ if args.common.backend == Backend::File => bail!(
+            "this verb is for the etcd backend; with the file backend, put files into the folder of scripts or \
+             remove them"
+        ),
+        verb => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(in_etcd(verb, &args.common, out, errors))
+        }
+    }
+}
+
+/// Verbs that work on an etcd.
+async fn in_etcd(
+    verb: &Verb,
+    common: &Common,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> Result<ExitCode> {
+    let endpoints = config::etcd(std::env::var("ETCD_ENDPOINTS").ok(), Some(&common.etcdurls))?;
+    let etcd = &mut Etcd::connect(&endpoints).await?;
+    match verb {
+        Verb::Add { file, subject, name } => {
+            let (subject, name, executor) = (subject.as_deref(), name.as_deref(), common.executor.as_deref());
+            store::add(etcd, &store::New { file, subject, name, executor }, out).await
+        }
+        Verb::Rm { subject, name } => store::rm(etcd, subject, name, out).await,
+        Verb::List { json, .. } => store::list(etcd, *json, out, errors).await,
+        Verb::Lib(Lib::Add { paths, recursive }) => store::lib_add(etcd, paths, *recursive, out).await,
+        Verb::Lib(Lib::Rm { names }) => store::lib_rm(etcd, names, out).await,
+        Verb::Lib(Lib::List { json }) => store::lib_list(etcd, *json, out).await,
+        Verb::Diff(folders) => exchange::diff(etcd, &folders.folders(), out, errors).await,
+        Verb::Import(folders) => exchange::import(etcd, &folders.folders(), out, errors).await,
+        Verb::Export { folder, force } => exchange::export(etcd, folder, *force, out, errors).await,
+        Verb::Check { .. } | Verb::Completion { .. } | Verb::Man { .. } => bail!("this verb needs no etcd"),
     }
 }
 
@@ -186,20 +249,6 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
 fn load(folders: &Folders) -> Result<Snapshot> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     Ok(runtime.block_on(crate::catalog::file::load(folders))?)
-}
-
-fn needs_etcd(verb: &Verb, backend: Backend) -> &'static str {
-    match (verb, backend) {
-        (Verb::List(_), _) => {
-            "this needs the etcd backend, which this version does not have yet; \
-             for a folder of scripts: msgscriptcli list -b file --script DIR"
-        }
-        (_, Backend::File) => {
-            "this verb is for the etcd backend, which this version does not have yet; \
-             with the file backend, put files into the folder of scripts or remove them"
-        }
-        _ => "this needs the etcd backend, which this version does not have yet",
-    }
 }
 
 /// Writes a program's completion script for a shell.

@@ -15,6 +15,7 @@ use msgscript_proto::sandbox::Layer;
 use crate::catalog::file::Folders;
 use crate::podman::socket::Socket;
 use crate::policy::grant::Grant;
+use crate::telemetry::export::Target;
 use crate::units::print_size;
 use args::{Args, Verb};
 use file::File;
@@ -103,8 +104,8 @@ pub struct Config {
     pub sandbox_without: Vec<Layer>,
     /// Use no more of Landlock than this version of its interface has (tests).
     pub landlock_abi: Option<u8>,
-    /// What is told of the broker's work.
-    pub telemetry: Telemetry,
+    /// Where traces go, if there are to be any.
+    pub traces: Option<Target>,
     /// Tenants, secrets and databases.
     pub tables: Tables,
 }
@@ -136,15 +137,6 @@ pub struct Limits {
     pub output: u64,
     /// Size of the payload, in bytes; fits a message to and from a worker.
     pub payload: u64,
-}
-
-/// What is told of the broker's work.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Telemetry {
-    /// Whether spans are exported.
-    pub traces: bool,
-    /// Where to: `host:port` or a URL; without one, to standard output.
-    pub endpoint: Option<String>,
 }
 
 /// Why there is no configuration.
@@ -270,7 +262,7 @@ impl Config {
             http_ca: given.http_ca,
             sandbox_without: layers(given.sandbox_without.unwrap_or_default()),
             landlock_abi: None,
-            telemetry: telemetry(env),
+            traces: traces(env)?,
             tables,
             limits,
         })
@@ -286,27 +278,15 @@ impl Config {
         Config::new(Settings::default(), &|_| None, file)
     }
 
-    /// Why this version cannot start so: a setting asks for what it does not do yet.
-    #[must_use]
-    pub fn unavailable(&self) -> Option<&'static str> {
-        if self.backend == Backend::Etcd {
-            return Some("this version has no etcd backend yet; use `--backend file` and `--script DIR`");
-        }
-        None
-    }
-
     /// What is configured but does nothing in this version, or leaves a door open: for the log.
     #[must_use]
     pub fn notices(&self) -> Vec<&'static str> {
         let open = matches!(self.nats, Nats::Embedded(_)) && self.tables.users.all.is_empty();
-        let notices = [
-            (self.telemetry.traces, "TELEMETRY_TRACES is set, but this version exports no traces yet"),
-            (
-                open && !self.tables.tenants.is_empty(),
-                "there are tenants, but the embedded NATS server has no users ([[nats.user]]): whoever reaches \
+        let notices = [(
+            open && !self.tables.tenants.is_empty(),
+            "there are tenants, but the embedded NATS server has no users ([[nats.user]]): whoever reaches \
                  it may call every tenant's functions and read along",
-            ),
-        ];
+        )];
         notices.into_iter().filter_map(|(applies, text)| applies.then_some(text)).collect()
     }
 }
@@ -346,8 +326,11 @@ fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(1024))
 }
 
-/// The endpoints: here the environment wins.
-fn etcd(env: Option<String>, given: Option<&str>) -> Result<Vec<String>, ConfigError> {
+/// The endpoints of etcd, by the variable `ETCD_ENDPOINTS` and the setting: here the environment wins.
+///
+/// # Errors
+/// When one is none.
+pub fn etcd(env: Option<String>, given: Option<&str>) -> Result<Vec<String>, ConfigError> {
     let env = env.filter(|list| !list.is_empty());
     let list = env.as_deref().or(given).unwrap_or("127.0.0.1:2379");
     let endpoints: Vec<String> = list.split(',').map(|endpoint| endpoint.trim().to_owned()).collect();
@@ -399,10 +382,29 @@ fn layers(given: Vec<value::Parsed<value::LayerName>>) -> Vec<Layer> {
     Layer::ALL.into_iter().filter(|layer| given.iter().any(|it| it.0.0 == *layer)).collect()
 }
 
-fn telemetry(env: &dyn Fn(&str) -> Option<String>) -> Telemetry {
-    let traces = env("TELEMETRY_TRACES")
-        .is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "f" | "false"));
-    Telemetry { traces, endpoint: env("OTEL_ENDPOINT").filter(|endpoint| !endpoint.is_empty()) }
+/// Whether and where: our own variables first, then OpenTelemetry's.
+fn traces(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Target>, ConfigError> {
+    let get = |name| env(name).filter(|value| !value.trim().is_empty());
+    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let standard = endpoints.into_iter().any(|name| get(name).is_some());
+    let off = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false");
+    let wanted = get("TELEMETRY_TRACES").map_or(standard, |value| !off(&value));
+    let disabled = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        || get("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
+    if !wanted || disabled {
+        return Ok(None);
+    }
+    let target = match get("OTEL_ENDPOINT") {
+        Some(endpoint) => Target::Otlp(Some(endpoint)),
+        None if standard => Target::Otlp(None),
+        None => return Ok(Some(Target::Stdout)),
+    };
+    for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
+        if get(name).is_some_and(|protocol| protocol != "grpc") {
+            return Err(bad(name, "traces are sent as `grpc` only (port 4317 of most collectors)"));
+        }
+    }
+    Ok(Some(target))
 }
 
 #[cfg(test)]

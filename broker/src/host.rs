@@ -27,6 +27,7 @@ use crate::catalog::Part;
 use crate::invocation::Invocation;
 use crate::policy::Denied;
 use crate::policy::grant::FileScope;
+use crate::telemetry::trace::{Span, SpanKind};
 
 /// A call, owned.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,6 +135,25 @@ impl Call {
 }
 
 impl Call {
+    /// What it is, and which kind of span tells of it.
+    #[must_use]
+    pub fn kind(&self) -> (&'static str, SpanKind) {
+        match self {
+            Call::NatsPublish { .. } => ("nats publish", SpanKind::Producer),
+            Call::NatsRequest { .. } => ("nats request", SpanKind::Client),
+            Call::Library { .. } => ("require", SpanKind::Internal),
+            Call::Env { .. } => ("getenv", SpanKind::Internal),
+            Call::Folders => ("folders", SpanKind::Internal),
+            Call::File(_) => ("file", SpanKind::Internal),
+            Call::Command(_) => ("command", SpanKind::Internal),
+            Call::Http(_) => ("http", SpanKind::Internal),
+            Call::Tcp(_) => ("tcp", SpanKind::Client),
+            Call::Etcd(_) => ("etcd", SpanKind::Client),
+            Call::Sql(_) => ("sql", SpanKind::Client),
+            Call::Sleep { .. } => ("sleep", SpanKind::Internal),
+        }
+    }
+
     /// Bytes that it sends out.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -252,6 +272,8 @@ pub struct Caller {
     pub connections: Rc<tcp::Connections>,
     /// Its database clients.
     pub clients: Rc<sql::Clients>,
+    /// The call's span, if the run is traced.
+    pub span: Option<Rc<Span>>,
 }
 
 /// Who answers calls: the application, which has the doors to the outside.

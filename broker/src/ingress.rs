@@ -14,7 +14,7 @@ use crate::access::HttpAccess;
 use crate::access::webhook::Webhook;
 use crate::catalog::Script;
 use crate::invocation::{Ending, Message};
-use crate::records::Record;
+use crate::telemetry::trace::Tracer;
 
 /// What a door needs of the server behind it.
 pub trait App: 'static {
@@ -38,12 +38,21 @@ pub trait App: 'static {
     /// tasks of their own from the first poll on: dropping the future stops waiting and nothing else.
     fn call(&self, message: Message, scripts: &[Rc<Script>]) -> impl Future<Output = Vec<Ending>>;
 
-    /// Whether the catalogue is read and workers are there.
-    fn ready(&self) -> bool;
+    /// What makes spans, if messages are traced.
+    fn tracer(&self) -> Option<&Tracer>;
 
-    /// What the operator's pages show. Called for each page, so gathered then.
+    /// Whether messages can be served, and what limps.
+    fn readiness(&self) -> pages::Readiness;
+
+    /// What the operator's pages show about scripts. Called for each page, so gathered then; as the others.
     fn page_data(&self) -> pages::PageData;
 
-    /// The last runs of a script that failed or said something, latest first.
-    fn runs(&self, subject: &str, name: &str) -> Vec<Record>;
+    /// What the page of one script shows, if there is such a script.
+    fn script(&self, subject: &str, name: &str) -> Option<pages::ScriptData>;
+
+    /// What the overview shows.
+    fn overview(&self) -> pages::Overview;
+
+    /// All figures, in Prometheus' text format.
+    fn metrics(&self) -> String;
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::catalog::Script;
+use crate::locks::Held;
+use crate::telemetry::trace::{RunTrace, Span};
 
 /// A tenant's name.
 pub type Tenant = Rc<str>;
@@ -30,6 +32,8 @@ pub struct Message {
     pub headers: Rc<[(String, Bytes)]>,
     /// When it arrived.
     pub arrived: Instant,
+    /// Its span, if it is traced.
+    pub trace: Option<Rc<Span>>,
 }
 
 /// How a message came.
@@ -47,7 +51,7 @@ pub enum Call {
 }
 
 /// One run of one script for one message.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Invocation {
     /// Unique within the broker's life.
     pub id: u64,
@@ -59,6 +63,20 @@ pub struct Invocation {
     pub wall: Duration,
     /// When it must have ended: waiting counts.
     pub deadline: Instant,
+    /// Its spans, if it is traced.
+    pub trace: Option<RunTrace>,
+    /// The lock under which it runs, held as long as this is.
+    pub held: Option<Rc<Held>>,
+}
+
+impl Invocation {
+    /// Ends when the lock is lost under which it runs.
+    pub async fn lock_lost(&self) {
+        match &self.held {
+            Some(held) => held.lost().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Why an invocation ended: the one vocabulary of every door, log and page.
@@ -99,6 +117,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Reason; 16] = [
+        Reason::Ok,
+        Reason::NotFound,
+        Reason::Denied,
+        Reason::TooLarge,
+        Reason::Overloaded,
+        Reason::Wait,
+        Reason::WallTime,
+        Reason::CpuTime,
+        Reason::ScriptError,
+        Reason::Memory,
+        Reason::Output,
+        Reason::Crashed,
+        Reason::KilledSyscall,
+        Reason::Loop,
+        Reason::Internal,
+        Reason::Cancelled,
+    ];
+
     /// The word for headers, logs and pages.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod ingress;
 pub mod nats;
 pub mod invocation;
+pub mod locks;
 
 // 2 where: subject to scripts.
 pub mod catalog;
@@ -33,6 +34,7 @@ pub mod secrets;
 pub mod result;
 pub mod reply;
 pub mod records;
+pub mod statistics;
 pub mod telemetry;
 pub mod audit;
 
@@ -44,6 +46,7 @@ pub mod config;
 pub mod doctor;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod etcd;
 pub mod notify;
 pub mod units;
 

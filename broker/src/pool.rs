@@ -31,6 +31,7 @@ use crate::config::value::Isolation;
 use crate::host::Powers;
 use crate::invocation::{Ending, Invocation, Reason, Tenant};
 use crate::schedule::Cost;
+use crate::statistics::Reasons;
 use crate::wasm::Module;
 use job::{Job, Work};
 use places::{State, may_bind, may_run_more, may_take_fresh};
@@ -71,6 +72,10 @@ pub struct Pool {
     /// Told whenever a job must wait.
     waiting: Rc<Notify>,
     next_id: Cell<u64>,
+    /// Workers that have joined.
+    started: Cell<u64>,
+    /// Workers that were killed or died.
+    deaths: RefCell<Reasons>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -80,7 +85,7 @@ impl std::fmt::Debug for Pool {
 }
 
 /// What the pool is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Status {
     /// Workers that can run jobs.
     pub ready: usize,
@@ -108,6 +113,8 @@ impl Pool {
             waiting: Rc::default(),
             // Ids are unique within the broker's life; a random start makes them so across restarts.
             next_id: Cell::new(random_id()),
+            started: Cell::new(0),
+            deaths: RefCell::default(),
         });
         tokio::task::spawn_local(Pool::sweep(Rc::downgrade(&pool), pool.waiting.clone()));
         pool.fill();
@@ -256,6 +263,26 @@ impl Pool {
         }
     }
 
+    /// Ends a run as cancelled: one that waits, or that is its worker's first.
+    pub fn cancel(self: &Rc<Self>, id: u64, error: &str) {
+        let (waiting, workers) = {
+            let mut state = self.state.borrow_mut();
+            (state.queue.take_all(|job| job.id() == id), state.workers.clone())
+        };
+        for job in waiting {
+            job.fail(Reason::Cancelled, error.to_owned(), String::new(), String::new());
+        }
+        let first = |worker: &&Rc<Worker>| worker.jobs.borrow().front().is_some_and(|job| job.id() == id);
+        if let Some(worker) = workers.iter().find(first) {
+            worker.kill(worker::Sentence {
+                reason: Reason::Cancelled,
+                error: error.to_owned(),
+                limit: String::new(),
+                measured: String::new(),
+            });
+        }
+    }
+
     /// Gives a worker as many waiting jobs as it may take.
     fn feed(self: &Rc<Self>, worker: &Worker) {
         let mut guard = self.state.borrow_mut();
@@ -371,6 +398,18 @@ impl Pool {
             in_flight: ready.map(in_flight).sum(),
             queued: state.queue.len(),
         }
+    }
+
+    /// How many workers have joined so far.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started.get()
+    }
+
+    /// How many workers were killed or died, by why. Those that were let go do not count.
+    #[must_use]
+    pub fn deaths(&self) -> Reasons {
+        *self.deaths.borrow()
     }
 
     /// The processes of the workers that serve.

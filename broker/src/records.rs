@@ -53,6 +53,14 @@ impl Records {
         kept.push_back(record);
     }
 
+    /// The last runs that failed, latest first, of all scripts.
+    #[must_use]
+    pub fn failures(&self, most: usize) -> Vec<Record> {
+        let kept = self.kept.borrow();
+        let failed = |record: &&Record| record.ending.reason != Reason::Ok;
+        kept.iter().rev().filter(failed).take(most).cloned().collect()
+    }
+
     /// The runs of a script, latest first.
     #[must_use]
     pub fn of(&self, subject: &str, name: &str) -> Vec<Record> {

@@ -3,6 +3,10 @@
 //! Script output is data in a field, never a log format. Names: `tenant`, `subject`, `script`,
 //! `invocation`, `reason`, `worker`.
 
+pub mod export;
+pub mod metrics;
+pub mod trace;
+
 use std::io::IsTerminal;
 
 use tracing::Level;

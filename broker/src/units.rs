@@ -3,7 +3,7 @@
 //! Takes text, gives values, and back. Pure. Text may be hostile (`?_timeout=` of a request): it never
 //! panics, and nothing is allocated while reading.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Why a text is no duration or size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -163,6 +163,24 @@ pub fn print_size(bytes: u64) -> String {
         .map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
+/// Writes a time as RFC 3339 does, to the second, in UTC: `2026-11-23T03:40:00Z`.
+#[must_use]
+pub fn print_time(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Eras of 400 years that begin on the first of March: the leap day is a year's last.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +218,21 @@ mod tests {
     fn durations_read_well() {
         for text in ["0s", "17ns", "1.5us", "250us", "500ms", "1.25ms", "2s", "1.5s", "2m", "1m30s", "1h5s"] {
             assert_eq!(print_duration(parse_duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn times() {
+        let of = |seconds| print_time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(of(seconds), text);
         }
     }
 

@@ -10,6 +10,8 @@ pub mod store;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,6 +47,9 @@ impl Module {
         Rc::new(Module { key, artifact, bad: Cell::new(false) })
     }
 }
+
+/// What is read at once of a large file, in bytes.
+const PIECE: usize = 256 << 10;
 
 /// How long a file is taken to be as it was: changes take effect within a second.
 const FRESH: Duration = Duration::from_millis(250);
@@ -167,6 +172,14 @@ impl Modules {
         let path = spot.written.clone();
         let found = tokio::time::timeout_at(deadline.into(), self.find(tenant, spot)).await;
         found.unwrap_or(Err(ModuleError::Wait(path)))
+    }
+
+    /// Learns what the first call would have to wait for: the compiler's build, a large file to read.
+    pub async fn prepare(&self) {
+        if self.compiler.is_some() {
+            // A failure is told by the call that meets it.
+            let _ = self.build.get_or_try_init(|| build(self.binary.clone())).await;
+        }
     }
 
     async fn find(self: &Rc<Self>, tenant: &Tenant, spot: Spot) -> Outcome {
@@ -380,7 +393,16 @@ async fn read(spot: Spot, known: Option<Stamp>) -> Result<Option<Contents>, Modu
 async fn build(binary: Option<PathBuf>) -> Result<Digest, ModuleError> {
     let hash = move || -> std::io::Result<Digest> {
         let mut hash = Sha256::new();
-        hash.update(std::fs::read(binary.unwrap_or_default())?);
+        let mut file = BufReader::with_capacity(PIECE, File::open(binary.unwrap_or_default())?);
+        loop {
+            let piece = file.fill_buf()?;
+            if piece.is_empty() {
+                break;
+            }
+            hash.update(piece);
+            let size = piece.len();
+            file.consume(size);
+        }
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let features = cpu.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
         hash.update(features.unwrap_or_default());

@@ -13,8 +13,9 @@ use msgscript_broker::access::webhook::Webhook;
 use msgscript_broker::catalog::{Executor, Part, Script};
 use msgscript_broker::ingress::App;
 use msgscript_broker::ingress::http::{HttpSettings, Pages, serve};
-use msgscript_broker::ingress::pages::PageData;
+use msgscript_broker::ingress::pages::{Figures, Overview, PageData, Readiness, ScriptData};
 use msgscript_broker::invocation::{Answer, Call, Ending, Message, Reason};
+use msgscript_broker::telemetry::trace::Tracer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -69,16 +70,33 @@ impl App for Fake {
         run.await.unwrap()
     }
 
-    fn ready(&self) -> bool {
-        false
+    fn tracer(&self) -> Option<&Tracer> {
+        None
     }
 
-    fn runs(&self, _: &str, _: &str) -> Vec<msgscript_broker::records::Record> {
-        Vec::new()
+    fn readiness(&self) -> Readiness {
+        Readiness { ready: false, notes: vec!["why".to_owned()] }
     }
 
     fn page_data(&self) -> PageData {
         PageData { scripts: vec![script("echo")], rejected: Vec::new() }
+    }
+
+    fn script(&self, subject: &str, name: &str) -> Option<ScriptData> {
+        let script = (subject, name) == ("echo", "echo");
+        script.then(|| ScriptData {
+            script: self::script("echo"),
+            figures: Figures::default(),
+            runs: Vec::new(),
+        })
+    }
+
+    fn overview(&self) -> Overview {
+        Overview::default()
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
     }
 }
 
@@ -91,6 +109,7 @@ fn script(name: &str) -> Rc<Script> {
         http: name == "page",
         executor: Executor::Lua,
         jit: false,
+        lock: None,
         timeout: None,
         memory: None,
         source: Part { name: "echo.lua".into(), text: (*b"-- <source>").into() },
@@ -622,8 +641,10 @@ fn pages_are_shown_to_the_operator() {
         let server = Server::start(settings()).await;
         for (path, part) in [
             ("/", "Call a function"),
-            ("/_", "Call a function"),
-            ("/_/", "Call a function"),
+            ("/_", "<h2>Documentation</h2>"),
+            ("/_/", "<h2>Documentation</h2>"),
+            ("/_/docs", "<h1 id=\"msgscript\">"),
+            ("/_/docs/DESIGN", "<h1 id=\"design\">"),
             ("/_/list", "/_/info/echo/echo"),
             ("/_/subject/echo", "/_/info/echo/echo"),
             ("/_/info/echo/echo", "-- &lt;source&gt;"),
@@ -634,10 +655,12 @@ fn pages_are_shown_to_the_operator() {
             assert!(answer.contains(part), "{path}: {answer}");
             assert!(
                 answer.contains(
-                    "content-security-policy: default-src 'none'; style-src 'self'; img-src 'self'"
+                    "content-security-policy: default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'"
                 )
             );
-            assert!(!answer.contains("<script") && !answer.contains(" style="));
+            // The one script is a file of ours.
+            let scripts = answer.replace("<script src=\"/_/live.js\" defer></script>", "");
+            assert!(!scripts.contains("<script") && !answer.contains(" style="));
         }
         for (path, kind) in [
             ("/logo.webp", "content-type: image/webp"),
@@ -648,7 +671,8 @@ fn pages_are_shown_to_the_operator() {
             let answer = server.get(path, "").await;
             assert!(status(&answer) == "200" && answer.contains(kind), "{path}");
         }
-        assert_eq!(status(&server.get("/_/readyz", "").await), "503");
+        let answer = server.get("/_/readyz", "").await;
+        assert!(status(&answer) == "503" && answer.ends_with("not ready\nwhy\n"), "{answer}");
         for path in [
             "/_/none",
             "/_/subject/none",

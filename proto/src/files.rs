@@ -30,6 +30,8 @@ pub enum FileCall<'a> {
         write: bool,
         /// Whether it is made if it is missing.
         create: bool,
+        /// Whether something that is there already is an error: between two who make it, one succeeds.
+        exclusive: bool,
         /// Whether it is emptied.
         truncate: bool,
     },
@@ -87,6 +89,13 @@ pub enum FileCall<'a> {
         /// The last change.
         modified: f64,
     },
+    /// Cuts a file short, or adds zeros at its end.
+    Resize {
+        /// Which.
+        path: &'a [u8],
+        /// Its new size, in bytes.
+        size: u64,
+    },
 }
 
 /// What came of a [`FileCall`].
@@ -98,8 +107,8 @@ pub enum FileReply<'a> {
     Stat(FileStat),
     /// Bytes of a file, or a link's target.
     Bytes(&'a [u8]),
-    /// Names, sorted, without `.` and `..`.
-    Names(Vec<&'a [u8]>),
+    /// Names, sorted, without `.` and `..`, and what they are the names of (`None`: nothing for scripts).
+    Names(Vec<(&'a [u8], Option<FileKind>)>),
     /// It failed, with this `errno` of Linux.
     Errno(i32),
 }

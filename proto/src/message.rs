@@ -303,6 +303,8 @@ pub struct Limits {
     pub log: u64,
     /// Number of host calls.
     pub host_calls: u32,
+    /// Whether folders of the host are granted, so that a program which would look for them need not ask in vain.
+    pub folders: bool,
     /// Bytes of names and files in the scratch folder; within `memory`.
     pub scratch: u64,
     /// Files, folders and links in the scratch folder.

@@ -1,7 +1,7 @@
 //! Every message comes back from its bytes and packets as it was, and no bytes of a hostile worker do harm.
 
 use msgscript_proto::codec::{self, CodecError};
-use msgscript_proto::files::{FileCall, FileReply};
+use msgscript_proto::files::{FileCall, FileKind, FileReply};
 use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{
     Engine, Entry, Invoke, Level, Limits, Load, Part, PathAccess, PathRule, Plugin, Setup, ToBroker, ToWorker,
@@ -175,7 +175,11 @@ impl Seed {
             9 => ToWorker::Compile { module: &self.bytes },
             10 => ToWorker::Bind { artifact: &self.bytes },
             11 => {
-                let names = self.list.iter().map(|(_, name)| &**name).collect();
+                let names = self
+                    .list
+                    .iter()
+                    .map(|(_, name)| (&**name, self.flag.then_some(FileKind::Folder)))
+                    .collect();
                 ToWorker::HostReply { call, reply: HostReply::File(FileReply::Names(names)) }
             }
             12 => {
@@ -206,6 +210,7 @@ impl Seed {
             output: self.other,
             log: 0,
             host_calls: self.small(),
+            folders: self.flag,
             scratch: self.other,
             scratch_files: self.small(),
         };

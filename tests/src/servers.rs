@@ -125,6 +125,29 @@ impl Etcd {
         Etcd::start_at(port, folder)
     }
 
+    /// Asks it with etcd's own program; what that prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn control(&self, args: &[&str]) -> String {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(args);
+        let output = command.output().expect("etcdctl is installed (see scripts/test)");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Forgets all revisions but the last.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn compact(&self) {
+        let status = self.control(&["endpoint", "status", "--write-out", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        let revision = status[0]["Status"]["header"]["revision"].to_string();
+        self.control(&["compact", &revision]);
+    }
+
     /// Its endpoint.
     #[must_use]
     pub fn endpoint(&self) -> String {

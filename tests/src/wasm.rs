@@ -32,6 +32,25 @@ pub fn c(source: &str) -> Vec<u8> {
     std::fs::read(to).expect("a module")
 }
 
+/// A program of Rust for one of its targets, `wasm32-wasip1` (a command) or `wasm32-wasip2` (a component).
+///
+/// # Panics
+/// When rustc or that target's library is not there (`rustup target add`), or refuses it.
+#[must_use]
+pub fn rust(source: &str, target: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (folder.path().join("a.rs"), folder.path().join("a.wasm"));
+    std::fs::write(&from, source).expect("written");
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let built = Command::new(rustc)
+        .args(["--edition=2024", "-O", "--target", target, "-o"])
+        .args([&to, &from])
+        .output()
+        .expect("rustc runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    std::fs::read(to).expect("a module")
+}
+
 /// A component of the world `wasi:cli/command` from a WASI command.
 ///
 /// # Panics

@@ -1,10 +1,13 @@
 //! WebAssembly functions through both doors: what modules are given and answer, which files and modules are
-//! accepted, what is kept over a restart, components, and hostile modules.
+//! accepted, what is kept over a restart, components, files, and hostile
+//! modules.
 
 #[path = "wasm/commands.rs"]
 mod commands;
 #[path = "wasm/components.rs"]
 mod components;
+#[path = "wasm/folders.rs"]
+mod folders;
 #[path = "wasm/hostile.rs"]
 mod hostile;
 #[path = "wasm/modules.rs"]

@@ -11,6 +11,7 @@ pub mod jail;
 pub mod link;
 pub mod lua;
 pub mod probe;
+pub mod scratch;
 pub mod serve;
 pub mod sqlite;
 pub mod vm;

@@ -5,7 +5,6 @@
 pub mod modules;
 pub mod number;
 pub mod prelude;
-pub mod scratch;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod value;
@@ -22,7 +21,8 @@ use modules::etcd::Pairs;
 use modules::io::Streams;
 use modules::re::Patterns;
 use modules::sql::Clients;
-use scratch::{Reached, Scratch};
+
+use crate::scratch::{Calls, Reached};
 
 /// The memory limit of a `Ctx` before its first run, in bytes: the contract's default.
 const DEFAULT_MEMORY: usize = 128 << 20;
@@ -96,6 +96,15 @@ impl Way {
     }
 }
 
+impl Calls for Way {
+    fn call(&self, request: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>)) {
+        Way::call(self, request, reply);
+    }
+}
+
+/// The scratch folder as scripts have it.
+pub type Scratch = crate::scratch::Scratch<Way>;
+
 /// What one invocation owns on the Rust side. Emptied after each.
 pub struct Ctx {
     /// The scratch folder.
@@ -157,7 +166,8 @@ impl Ctx {
     #[must_use]
     pub fn reached(&self, error: &[u8]) -> Option<Reached> {
         let tells = |text: &[u8]| error.windows(text.len()).any(|window| window == text);
-        let full = self.scratch.reached().filter(|_| tells(scratch::Reason::Full.to_string().as_bytes()));
+        let full =
+            self.scratch.reached().filter(|_| tells(crate::scratch::Reason::Full.to_string().as_bytes()));
         full.or_else(|| self.outside.reached().filter(|_| tells(CALLS_REACHED.as_bytes())))
     }
 

@@ -11,9 +11,9 @@ use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Engine, Invoke, Level, Setup, ToBroker, ToWorker};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 
-use crate::lua::scratch::Reached;
 use crate::lua::value::{Token, Tokens};
 use crate::lua::{CALLS_REACHED, Ctx, Outside};
+use crate::scratch::Reached;
 use crate::vm::{Ended, Vm};
 use crate::{heap, jail, link::Link};
 

@@ -11,14 +11,16 @@ use tokio::sync::watch;
 use super::accounts::Accounts;
 use super::{Core, StartError};
 use crate::catalog::tenancy::Tenancy;
-use crate::catalog::{Catalog, Executor, Script, file};
+use crate::catalog::{Catalog, Executor, Script, etcd, file};
 use crate::cgroup::Groups;
 use crate::config::Config;
+use crate::config::value::Backend;
 use crate::host::Powers;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
 use crate::host::sql::Sql;
+use crate::locks::Locks;
 use crate::plugins;
 use crate::podman::Podman;
 use crate::policy::Policies;
@@ -27,6 +29,8 @@ use crate::pool::terms::Terms;
 use crate::pool::{self, Pool};
 use crate::records::Records;
 use crate::secrets::Secrets;
+use crate::statistics::Statistics;
+use crate::telemetry::trace::Tracer;
 use crate::wasm::Modules;
 use crate::wasm::compiler::Compiler;
 use crate::wasm::store::Store;
@@ -75,7 +79,7 @@ fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {
 }
 
 /// Workers first, since they check the scripts; then the scripts.
-pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
+pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result<Rc<Core>, StartError> {
     let started = Instant::now();
     let (workers, queue) = (config.workers, config.queue);
     let wasm = worker_binary(config, "msgscript-worker-wasm").ok();
@@ -92,15 +96,18 @@ pub(super) async fn build(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
         config: RefCell::new(config.clone()),
         catalog: Catalog::default(),
         pool: pool.clone(),
+        locks: Locks::new((config.backend == Backend::Etcd).then_some(&*config.etcd)),
         modules: modules(config, &pool),
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),
         records: Records::default(),
+        statistics: Statistics::new(started),
         secrets: Secrets::default(),
         http: Client::new(net.clone()),
         etcd: Etcd::default(),
         sql: Sql::new(net.clone(), pool.clone()),
         net,
+        tracer,
         door: OnceCell::new(),
         accounts: Accounts::default(),
         answering: Rc::new(()),
@@ -144,13 +151,15 @@ fn modules(config: &Config, pool: &Pool) -> Rc<Modules> {
     Modules::new(Some((compiler, binary)), store, config.queue)
 }
 
-/// Has the pool hold a worker ready as soon as there are WebAssembly functions.
+/// Has the pool hold a worker ready as soon as there are WebAssembly functions, and all else that the first call
+/// would wait for.
 async fn expect_wasm(core: Rc<Core>) {
     let mut changes = core.catalog.changes();
     loop {
         let is_wasm = |script: &Rc<Script>| script.executor == Executor::Wasm;
         if core.catalog.current().index.list().iter().any(is_wasm) {
-            return core.pool.expect_wasm();
+            core.pool.expect_wasm();
+            return core.modules.prepare().await;
         }
         if changes.changed().await.is_err() {
             return;
@@ -166,10 +175,17 @@ async fn read_scripts(core: &Rc<Core>) -> Result<(), StartError> {
         let terms = Terms::of(&checking.policy(&script.tenant));
         checking.pool.check(script.clone(), checking.limits(script), terms).await
     };
-    let store =
-        file::FileStore::open(config.folders.clone(), core.catalog.clone(), core.tenancy.subscribe(), check)
-            .await;
-    let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
-    tokio::task::spawn_local(store.follow());
+    let (catalog, tenancy) = (core.catalog.clone(), core.tenancy.subscribe());
+    match config.backend {
+        Backend::File => {
+            let store = file::FileStore::open(config.folders.clone(), catalog, tenancy, check).await;
+            let store = store.map_err(|error| StartError::other("cannot read the scripts", error))?;
+            tokio::task::spawn_local(store.follow());
+        }
+        Backend::Etcd => {
+            let (store, revision) = etcd::EtcdStore::open(&config.etcd, catalog, tenancy, check).await;
+            tokio::task::spawn_local(store.follow(revision));
+        }
+    }
     Ok(())
 }

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use super::Core;
+use super::{Core, site};
 use crate::access::HttpAccess;
 use crate::access::webhook::Webhook;
 use crate::catalog::Script;
 use crate::ingress::{self, pages};
 use crate::invocation::{Ending, Message, Reason};
-use crate::records::Record;
+use crate::telemetry::trace::Tracer;
 use crate::{pipeline, telemetry};
 
 /// The core as the HTTP door sees it.
@@ -43,6 +43,7 @@ impl ingress::App for Front {
     }
 
     fn refused(&self, subject: &str, client: &str) {
+        self.0.statistics.refused();
         let tenancy = self.0.tenancy.borrow().clone();
         telemetry::request_refused(tenancy.of_subject(subject), subject, client);
     }
@@ -69,20 +70,27 @@ impl ingress::App for Front {
         endings
     }
 
-    fn ready(&self) -> bool {
-        self.0.pool.status().ready > 0
+    fn tracer(&self) -> Option<&Tracer> {
+        self.0.tracer.as_ref()
     }
 
-    fn runs(&self, subject: &str, name: &str) -> Vec<Record> {
-        self.0.records.of(subject, name)
+    fn readiness(&self) -> pages::Readiness {
+        site::readiness(&self.0)
     }
 
     fn page_data(&self) -> pages::PageData {
-        let snapshot = self.0.catalog.current();
-        let rejected = snapshot.problems.iter().filter(|problem| problem.rejects);
-        pages::PageData {
-            scripts: snapshot.index.list().to_vec(),
-            rejected: rejected.map(ToString::to_string).collect(),
-        }
+        site::all(&self.0)
+    }
+
+    fn script(&self, subject: &str, name: &str) -> Option<pages::ScriptData> {
+        site::script(&self.0, subject, name)
+    }
+
+    fn overview(&self) -> pages::Overview {
+        site::overview(&self.0)
+    }
+
+    fn metrics(&self) -> String {
+        telemetry::metrics::render(&self.0)
     }
 }

@@ -115,6 +115,7 @@ impl Source {
             subject: header.subject.clone().unwrap_or_default(),
             name: header.name.clone().unwrap_or_default(),
             tenant: tenant.clone(),
+            lock: header.lock.clone(),
             http: header.http,
             executor: header.executor,
             jit: header.jit,

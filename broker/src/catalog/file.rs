@@ -3,7 +3,7 @@
 //! Takes a folder, gives a [`Catalog`] that follows what is in it. Edge: the file system. A file that is
 //! bad, unreadable or half written costs itself only: its last good version stays in service.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -272,28 +272,7 @@ impl<C: AsyncFn(&Rc<Script>) -> Result<(), String>> FileStore<C> {
             Err(error) => return tracing::error!(%error, "reading the script folder failed"),
         }
         let snapshot = self.contents.settle(&self.check).await;
-        self.publish(snapshot);
-    }
-
-    /// Puts this in service if it differs from what is, and tells of what is newly wrong.
-    fn publish(&self, snapshot: Snapshot) {
-        let old = self.catalog.current();
-        let known: HashSet<&Problem> = old.problems.iter().collect();
-        for problem in snapshot.problems.iter().filter(|problem| !known.contains(problem)) {
-            if problem.rejects {
-                tracing::error!(file = %problem.file, "rejected: {problem}");
-            } else {
-                tracing::warn!(file = %problem.file, "{problem}");
-            }
-        }
-        let scripts = (old.index.list(), snapshot.index.list());
-        let same_scripts = scripts.0.len() == scripts.1.len()
-            && scripts.0.iter().zip(scripts.1).all(|(old, new)| Rc::ptr_eq(old, new));
-        let same_libraries = snapshot.libraries.same(&old.libraries);
-        if !(same_scripts && same_libraries && old.problems == snapshot.problems) {
-            tracing::info!(scripts = snapshot.index.list().len(), "the catalogue changed");
-            self.catalog.replace(snapshot);
-        }
+        self.catalog.publish(snapshot);
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Header {
     pub memory: Option<u64>,
     /// `jit`.
     pub jit: bool,
+    /// `lock`.
+    pub lock: Option<Lock>,
     /// Every header line that counted, as written, in order.
     pub lines: Vec<(String, String)>,
     /// Those among them whose key does nothing (yet).
@@ -51,6 +53,63 @@ pub struct Header {
     pub errors: Vec<HeaderError>,
     /// What looks wrong, by line.
     pub warnings: Vec<Warning>,
+}
+
+/// What a store keeps of a header beside the text. It wins over what the text says.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    /// The subject.
+    pub subject: &'a str,
+    /// The name.
+    pub name: &'a str,
+    /// The executor; none is Lua.
+    pub executor: &'a str,
+    /// `http`.
+    pub http: bool,
+    /// The libraries that it requires.
+    pub requires: &'a [String],
+}
+
+impl Header {
+    /// Takes over what a store keeps.
+    ///
+    /// # Errors
+    /// What makes no sense in it.
+    pub fn keep(&mut self, kept: &Kept<'_>) -> Result<(), String> {
+        route::check_script_subject(kept.subject).map_err(|error| format!("bad `subject`: {error}"))?;
+        if kept.requires.len() > MAX_REQUIRES {
+            return Err(format!("more than {MAX_REQUIRES} libraries"));
+        }
+        let requires = kept.requires.iter().map(|library| name(library));
+        self.requires = requires.collect::<Result<_, _>>().map_err(|why| format!("bad library: {why}"))?;
+        self.require_lines.clear();
+        self.name = Some(name(kept.name).map_err(|why| format!("bad `name`: {why}"))?);
+        self.subject = Some(kept.subject.into());
+        self.http = kept.http;
+        let executor = if kept.executor.is_empty() { "lua" } else { kept.executor };
+        let by_name = Executor::by_name(executor);
+        self.executor =
+            by_name.ok_or_else(|| format!("`{}` is none of lua, wasm, podman", shorten(executor)))?;
+        let mut lines =
+            vec![("subject".to_owned(), kept.subject.into()), ("name".to_owned(), kept.name.into())];
+        if kept.http {
+            lines.push(("http".to_owned(), "true".to_owned()));
+        }
+        lines.extend(kept.requires.iter().map(|name| ("require".to_owned(), name.clone())));
+        let is_kept = |key: &str| Key::by_name(key.as_bytes()).is_some_and(|(_, key)| key.is_kept());
+        lines.extend(std::mem::take(&mut self.lines).into_iter().filter(|(key, _)| !is_kept(key)));
+        self.lines = lines;
+        Ok(())
+    }
+}
+
+/// The lock under which a script runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lock {
+    /// `script`: its own.
+    Script,
+    /// A name, shared by all scripts of the tenant that give it.
+    Key(Rc<str>),
 }
 
 /// Something that looks wrong.
@@ -110,10 +169,11 @@ enum Key {
     Timeout,
     Memory,
     Jit,
+    Lock,
 }
 
 impl Key {
-    const NAMES: [(&'static str, Key); 9] = [
+    const NAMES: [(&'static str, Key); 10] = [
         ("subject", Key::Subject),
         ("name", Key::Name),
         ("http", Key::Http),
@@ -123,21 +183,27 @@ impl Key {
         ("timeout", Key::Timeout),
         ("memory", Key::Memory),
         ("jit", Key::Jit),
+        ("lock", Key::Lock),
     ];
 
     fn by_name(name: &[u8]) -> Option<(&'static str, Key)> {
         Key::NAMES.into_iter().find(|(known, _)| known.as_bytes() == name)
     }
 
+    /// Whether a store keeps it beside the text: those that the Go server knows.
+    fn is_kept(self) -> bool {
+        self.anywhere()
+    }
+
     /// Whether it counts in the whole file, as in the Go server.
     fn anywhere(self) -> bool {
-        !matches!(self, Key::Timeout | Key::Memory | Key::Jit)
+        !matches!(self, Key::Timeout | Key::Memory | Key::Jit | Key::Lock)
     }
 }
 
 /// Keys that later versions give a meaning to.
-const RESERVED: [&str; 9] =
-    ["lock", "stream", "durable", "retries", "backoff", "ack-wait", "schedule", "timezone", "missed"];
+const RESERVED: [&str; 8] =
+    ["stream", "durable", "retries", "backoff", "ack-wait", "schedule", "timezone", "missed"];
 
 /// The text as Lua is to see it: without a byte order mark, and with nothing on a first line that begins
 /// with `#` (Lua itself skips these in files only). Lines keep their numbers.
@@ -149,6 +215,35 @@ pub fn lua_text(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
     let end = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
     Cow::Borrowed(text.get(end..).unwrap_or_default())
+}
+
+/// Whether `require` lines stay in a text: a library's do, since nothing else keeps them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requires {
+    /// They stay.
+    Stay,
+    /// They are kept beside it.
+    Go,
+}
+
+/// The text with nothing on the lines whose keys a store keeps beside it, so that the others keep their numbers.
+#[must_use]
+pub fn without_kept(text: &[u8], requires: Requires) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(text.len());
+    let mut end = 0;
+    for line in lines::Lines::new(text) {
+        let is_kept = split(&line)
+            .and_then(|(key, _)| Key::by_name(key))
+            .is_some_and(|(_, key)| key.is_kept() && (key != Key::Require || requires == Requires::Go));
+        if is_kept {
+            // A line is a part of the text.
+            let start = line.bytes.as_ptr().addr() - text.as_ptr().addr();
+            rest.extend_from_slice(text.get(end..start).unwrap_or_default());
+            end = start + line.bytes.len();
+        }
+    }
+    rest.extend_from_slice(text.get(end..).unwrap_or_default());
+    rest
 }
 
 /// What the header of a file says; `text` is what [`lua_text`] gave.
@@ -196,6 +291,7 @@ impl Default for Reader {
             timeout: None,
             memory: None,
             jit: false,
+            lock: None,
             lines: Vec::new(),
             unknown: Vec::new(),
             errors: Vec::new(),
@@ -297,6 +393,7 @@ impl Reader {
             Key::Timeout => header.timeout = Some(timeout(value)?),
             Key::Memory => header.memory = Some(memory(value)?),
             Key::Jit => header.jit = boolean(value)?,
+            Key::Lock => header.lock = Some(lock(value)?),
         }
         Ok(())
     }
@@ -321,6 +418,19 @@ fn boolean(value: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("`{}` is neither true nor false", shorten(value))),
+    }
+}
+
+fn lock(value: &str) -> Result<Lock, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match value {
+        "script" => Ok(Lock::Script),
+        "" => Err("write `script`, or a name".to_owned()),
+        _ if value.len() > 128 => Err("the name is longer than 128 bytes".to_owned()),
+        _ if !value.chars().all(is_plain) => {
+            Err(format!("`{}`: a name has letters, digits, `-`, `_` and `.` only", shorten(value)))
+        }
+        _ => Ok(Lock::Key(value.into())),
     }
 }
 

@@ -82,6 +82,11 @@ impl Libraries {
         Libraries { by_name }
     }
 
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&Rc<str>, &Library)> {
+        self.by_name.iter()
+    }
+
     /// Their names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &Rc<str>> {
         self.by_name.keys()

@@ -32,9 +32,31 @@ pub(crate) struct Versions {
     own: BTreeMap<Tenant, Shelf>,
     gathered: Shelves,
     tenancy: Rc<Tenancy>,
+    owners: Owners,
     /// Whether every script must be looked at anew.
     all_changed: bool,
     last_id: u64,
+}
+
+/// What says whose a script is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Owners {
+    /// Its folder.
+    #[default]
+    Folders,
+    /// Its subject: there are no folders.
+    Subjects,
+}
+
+impl Owners {
+    fn of<'a>(self, tenancy: &'a Tenancy, path: &str, content: Option<&Content>) -> &'a Tenant {
+        match (self, content) {
+            (Owners::Subjects, Some(Content::Text(source))) => {
+                tenancy.of_subject(source.header.subject.as_deref().unwrap_or(""))
+            }
+            _ => tenancy.of_file(path),
+        }
+    }
 }
 
 /// A script's file.
@@ -67,6 +89,16 @@ impl Content {
         }
     }
 
+    fn is_same(&self, other: &Content) -> bool {
+        match (self, other) {
+            (Content::Text(one), Content::Text(other)) => {
+                one.part.text == other.part.text && one.header == other.header
+            }
+            (Content::Unreadable(one), Content::Unreadable(other)) => one == other,
+            _ => false,
+        }
+    }
+
     pub(super) fn is(&self, text: &Text) -> bool {
         match (self, text) {
             (Content::Text(source), Ok(text)) => *source.part.text == *super::header::lua_text(text),
@@ -77,6 +109,21 @@ impl Content {
 }
 
 impl Versions {
+    /// No files yet, and this says whose they are.
+    pub(crate) fn new(owners: Owners) -> Versions {
+        Versions { owners, ..Versions::default() }
+    }
+
+    /// A script that its store has read already, or why it could not. `name` is its name in error messages.
+    pub(crate) fn put_source(&mut self, name: &str, source: Result<Source, String>) {
+        let file = self.scripts.entry(name.into()).or_default();
+        let content = source.map_or_else(Content::Unreadable, Content::Text);
+        if file.content.as_ref().is_none_or(|old| !old.is_same(&content)) {
+            file.content = Some(content);
+            file.changed = true;
+        }
+    }
+
     /// A script's file is new or was read again. `name` is its name in error messages.
     pub(crate) fn put_script(&mut self, name: &str, text: Text) {
         let file = self.scripts.entry(name.into()).or_default();
@@ -133,7 +180,7 @@ impl Versions {
         let mut candidates = Vec::new();
         for (name, file) in &mut self.scripts {
             if std::mem::take(&mut file.changed) || all {
-                let tenant = self.tenancy.of_file(name);
+                let tenant = self.owners.of(&self.tenancy, name, file.content.as_ref());
                 let libraries = self.gathered.of(tenant);
                 let owner = Owner { tenant, tenancy: &self.tenancy, libraries };
                 let candidate = file.candidate(name, &mut self.last_id, &owner);

@@ -80,20 +80,18 @@ fn check_names_file_and_line() {
 }
 
 #[test]
-fn etcd_verbs_say_that_they_need_etcd() {
-    let cases: [&[&str]; 7] = [
-        &["add", "x.lua", "-subject", "a", "-name", "b"],
-        &["rm", "-s", "a", "-n", "b"],
-        &["list"],
-        &["lib", "add", "-r", "x"],
-        &["lib", "rm", "x"],
-        &["lib", "list"],
-        &["-b", "file", "add", "-"],
-    ];
-    for args in cases {
+fn an_etcd_that_is_not_there_is_named() {
+    for args in [
+        &["add", "x.lua", "-subject", "a", "-name", "b", "-e", "127.0.0.1:1"][..],
+        &["rm", "-s", "a", "-n", "b", "-e", "127.0.0.1:1"],
+        &["list", "-e", "127.0.0.1:1"],
+        &["lib", "list", "-e", "127.0.0.1:1"],
+    ] {
         let (good, _, errors) = run_cli(args);
-        assert!(!good && errors.contains("etcd backend, which this version does not have yet"), "{errors}");
+        assert!(!good && errors.contains("etcd at 127.0.0.1:1"), "{errors}");
     }
+    let (good, _, errors) = run_cli(&["-b", "file", "add", "-"]);
+    assert!(!good && errors.contains("folder of scripts"), "{errors}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.drain_timeout, Duration::from_secs(10));
     assert_eq!(config.etcd, ["127.0.0.1:2379"]);
     assert!(config.workers >= 1 && config.allow.is_empty() && config.sandbox_without.is_empty());
-    assert_eq!((config.unavailable(), config.notices()), (None, Vec::new()));
+    assert_eq!(config.notices(), Vec::<&str>::new());
 }
 
 #[test]
@@ -265,7 +265,6 @@ fn the_documented_example_is_read() {
     assert_eq!((acme.grants.http.len(), acme.grants.http[1].port), (2, 8443));
     assert!(acme.grants.files[0].read_only);
     assert_eq!(config.tables.secrets["stripe"].hosts, ["api.stripe.com"]);
-    assert_eq!(config.unavailable(), None);
     let [notice] = config.notices()[..] else { panic!("one notice") };
     assert!(notice.contains("[[nats.user]]"), "{notice}");
 }
@@ -313,15 +312,30 @@ fn tables_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn what_later_versions_do_is_refused_with_a_reason() {
-    assert!(config(&["-backend", "etcd"], &[], None).unavailable().unwrap().contains("etcd backend"));
+fn empty_settings_are_not_given() {
     assert_eq!(config(&["-plugin", "/p"], &[], None).plugin.as_deref(), Some(Path::new("/p")));
     let empty = config(&["-plugin", "", "-library", "", "-natsurl", ""], &[], None);
     assert_eq!(empty, config(&[], &[], None), "empty counts as not given");
-    let traced = config(&[], &[("TELEMETRY_TRACES", "true"), ("OTEL_ENDPOINT", "h:1")], None);
-    assert_eq!(traced.telemetry, Telemetry { traces: true, endpoint: Some("h:1".to_owned()) });
-    assert_eq!((traced.unavailable(), traced.notices().len()), (None, 1));
-    assert!(!config(&[], &[("TELEMETRY_TRACES", "false")], None).telemetry.traces);
+}
+
+#[test]
+fn traces_go_where_somebody_says() {
+    let traces = |env: &[(&str, &str)]| config(&[], env, None).traces;
+    let ours = ("TELEMETRY_TRACES", "true");
+    let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317");
+    assert_eq!(traces(&[]), None);
+    assert_eq!(traces(&[("OTEL_ENDPOINT", "h:1")]), None, "it says where, not whether");
+    assert_eq!(traces(&[ours]), Some(Target::Stdout));
+    assert_eq!(traces(&[ours, ("OTEL_ENDPOINT", "h:1"), standard]), Some(Target::Otlp(Some("h:1".into()))));
+    assert_eq!(traces(&[ours, standard]), Some(Target::Otlp(None)));
+    assert_eq!(traces(&[standard]), Some(Target::Otlp(None)));
+    for off in
+        [("TELEMETRY_TRACES", "false"), ("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")]
+    {
+        assert_eq!(traces(&[off, standard]), None, "{off:?}");
+    }
+    let http = run(&[], &[standard, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], None);
+    assert!(http.unwrap_err().to_string().contains("grpc"));
 }
 
 #[test]

@@ -7,12 +7,45 @@ use futures_util::future::LocalBoxFuture;
 
 use super::{Answer, Budget, Call, Caller, Powers, command, env, etcd, files, library, nats, sleep, tcp};
 use crate::app::Core;
+use crate::host::http::Fetched;
+use crate::invocation::{Reason, Tenant};
+use crate::statistics::{Outcome, Statistics};
 use crate::telemetry;
+use crate::telemetry::trace::Span;
+
+/// Counts a call, or each request of a batch.
+fn count(statistics: &Statistics, tenant: &Tenant, kind: &'static str, answer: &Answer) {
+    let one = |outcome| statistics.host_call(tenant, kind, outcome);
+    match answer {
+        Answer::Http(fetched) => fetched.iter().for_each(|fetched| match fetched {
+            Fetched::Response(_) => one(Outcome::Made),
+            Fetched::Failed(_) => one(Outcome::Failed),
+            Fetched::Denied(_) => one(Outcome::Denied),
+        }),
+        Answer::Denied(_) => one(Outcome::Denied),
+        Answer::Failed(_) => one(Outcome::Failed),
+        _ => one(Outcome::Made),
+    }
+}
+
+/// How a call ended, for its span.
+fn trace_end(span: &Span, answer: &Answer) {
+    match answer {
+        Answer::Denied(text) => {
+            span.set("msgscript.reason", Reason::Denied.word());
+            span.fail(text.clone());
+        }
+        Answer::Failed(text) => span.fail(text.clone()),
+        _ => {}
+    }
+    span.end();
+}
 
 impl Powers for Core {
     fn call(self: Rc<Self>, caller: Caller, call: Call) -> LocalBoxFuture<'static, Answer> {
         Box::pin(async move {
             let policy = self.policy(&caller.invocation.script.tenant);
+            let (span, (kind, _)) = (caller.span.clone(), call.kind());
             // Scripts ask for what may not be there, and go on without.
             let quiet = matches!(call, Call::Env { .. });
             let answer = match call {
@@ -35,6 +68,10 @@ impl Powers for Core {
                 Call::Etcd(act) => etcd::answer(&self.etcd, &policy, &caller, act).await,
                 Call::Sql(act) => self.sql.answer(&policy, &self.secrets, &caller, act).await,
             };
+            count(&self.statistics, &policy.tenant, kind, &answer);
+            if let Some(span) = &span {
+                trace_end(span, &answer);
+            }
             if let Answer::Denied(text) = &answer {
                 telemetry::denied(&caller.invocation, text, quiet);
             }

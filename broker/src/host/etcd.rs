@@ -3,12 +3,12 @@
 //! Takes a request that policy judges first. One connection for the whole broker, made when it is first needed
 //! and made again by itself; an etcd that does not answer costs these calls and nothing else.
 
-use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, KeyValue, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, Error, GetOptions, KeyValue, Txn, TxnOp};
 
 use super::{Answer, Caller};
+use crate::etcd::{Link, text};
 use crate::policy::key::KeyUse;
 use crate::policy::{Permitted, Policy};
 
@@ -18,14 +18,10 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Time that a run keeps for telling what failed.
 const RESERVE: Duration = Duration::from_millis(50);
 
-/// How often a silent connection is tried, and how long that may take.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-
-/// The broker's way to etcd.
+/// Scripts' way to etcd.
 #[derive(Default)]
 pub struct Etcd {
-    endpoints: RefCell<Vec<String>>,
-    client: RefCell<Option<Client>>,
+    link: Link,
 }
 
 /// What to change.
@@ -61,34 +57,10 @@ pub enum EtcdError {
     Etcd(#[from] Error),
 }
 
-/// etcd's own words, without those of the transport around them.
-fn text(error: &Error) -> String {
-    match error {
-        Error::GRpcStatus(status) => status.message().to_owned(),
-        other => format!("etcd: {other}"),
-    }
-}
-
 impl Etcd {
     /// A configuration comes into force: these endpoints, from the next call on.
     pub fn configure(&self, endpoints: &[String]) {
-        if *self.endpoints.borrow() != endpoints {
-            *self.endpoints.borrow_mut() = endpoints.to_vec();
-            self.client.borrow_mut().take();
-        }
-    }
-
-    /// The client; made without waiting for the server.
-    async fn client(&self) -> Result<Client, EtcdError> {
-        if let Some(client) = &*self.client.borrow() {
-            return Ok(client.clone());
-        }
-        let endpoints = self.endpoints.borrow().clone();
-        let options =
-            ConnectOptions::new().with_connect_timeout(LONGEST).with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
-        let client = Client::connect(&endpoints, Some(options)).await?;
-        *self.client.borrow_mut() = Some(client.clone());
-        Ok(client)
+        self.link.configure(endpoints);
     }
 
     /// What lies under a key, or under all keys that begin so, in their order.
@@ -99,7 +71,7 @@ impl Etcd {
             (true, false) => Some(GetOptions::new().with_prefix()),
             (true, true) => Some(GetOptions::new().with_all_keys()),
         };
-        Ok(self.client().await?.get(key, options).await?.take_kvs())
+        Ok(self.link.client().await?.get(key, options).await?.take_kvs())
     }
 
     /// Changes one key, as long as the guard holds if there is one.
@@ -113,7 +85,7 @@ impl Etcd {
         guard: Option<Guard>,
     ) -> Result<(), EtcdError> {
         let key = wanted.into_inner().key;
-        let mut client = self.client().await?;
+        let mut client = self.link.client().await?;
         if let Some(Guard { key: lock, created }) = guard {
             let change = match change {
                 Change::Put(value) => TxnOp::put(key, value, None),
@@ -200,7 +172,9 @@ async fn change(etcd: &Etcd, policy: &Policy, caller: &Caller, key: Vec<u8>, cha
         Ok(permitted) => permitted,
         Err(denied) => return denied.into(),
     };
-    match in_time(caller, etcd.write(permitted, change, None)).await {
+    // A run under a lock changes nothing once the lock is lost.
+    let guard = caller.invocation.held.as_ref().and_then(|held| held.guard());
+    match in_time(caller, etcd.write(permitted, change, guard)).await {
         Ok(()) => Answer::Done,
         Err(error) => Answer::Failed(error.to_string()),
     }

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use msgscript_proto::files::{FileCall, FileReply, FileStat, Folder, MOST};
+use msgscript_proto::files::{FileCall, FileKind, FileReply, FileStat, Folder, MOST};
 use nix::errno::Errno;
 
 use super::{Answer, Caller};
@@ -42,6 +42,8 @@ pub enum Act {
         write: bool,
         /// Make it if it is missing.
         create: bool,
+        /// And only then.
+        exclusive: bool,
         /// Empty it.
         truncate: bool,
     },
@@ -79,6 +81,11 @@ pub enum Act {
         /// Of change.
         modified: f64,
     },
+    /// Cut a file short, or add zeros at its end.
+    Resize {
+        /// Its new size, in bytes.
+        size: u64,
+    },
 }
 
 impl Act {
@@ -87,10 +94,13 @@ impl Act {
     pub fn changes(&self) -> bool {
         match self {
             Act::Stat { .. } | Act::Read { .. } | Act::List | Act::ReadLink => false,
-            Act::Open { write, create, truncate } => *write || *create || *truncate,
-            Act::Write { .. } | Act::MakeFolder | Act::Remove | Act::Rename { .. } | Act::Touch { .. } => {
-                true
-            }
+            Act::Open { write, create, truncate, .. } => *write || *create || *truncate,
+            Act::Write { .. }
+            | Act::MakeFolder
+            | Act::Remove
+            | Act::Rename { .. }
+            | Act::Touch { .. }
+            | Act::Resize { .. } => true,
         }
     }
 }
@@ -102,7 +112,9 @@ impl Operation {
         let owned = |path: &[u8]| PathBuf::from(OsStr::from_bytes(path));
         let (path, act) = match *call {
             FileCall::Stat { path, follow } => (path, Act::Stat { follow }),
-            FileCall::Open { path, write, create, truncate } => (path, Act::Open { write, create, truncate }),
+            FileCall::Open { path, write, create, exclusive, truncate } => {
+                (path, Act::Open { write, create, exclusive, truncate })
+            }
             FileCall::Read { path, offset, length } => {
                 (path, Act::Read { offset, length: MOST.min(length as usize) })
             }
@@ -115,6 +127,7 @@ impl Operation {
             FileCall::Rename { from, to } => (from, Act::Rename { to: owned(to) }),
             FileCall::ReadLink { path } => (path, Act::ReadLink),
             FileCall::Touch { path, accessed, modified } => (path, Act::Touch { accessed, modified }),
+            FileCall::Resize { path, size } => (path, Act::Resize { size }),
         };
         Operation { path: owned(path), act }
     }
@@ -131,6 +144,9 @@ impl Operation {
     }
 }
 
+/// A name in a folder, and what it is the name of, if that is for scripts.
+pub type Name = (Vec<u8>, Option<FileKind>);
+
 /// What came of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -141,7 +157,7 @@ pub enum Outcome {
     /// Bytes of a file, or a link's target.
     Bytes(Vec<u8>),
     /// Names, sorted.
-    Names(Vec<Vec<u8>>),
+    Names(Vec<Name>),
     /// It failed.
     Errno(Errno),
 }
@@ -153,7 +169,7 @@ impl Outcome {
         let size = match self {
             Outcome::Done | Outcome::Stat(_) | Outcome::Errno(_) => 0,
             Outcome::Bytes(bytes) => bytes.len(),
-            Outcome::Names(names) => names.iter().map(|name| name.len() + act::NAME_COST).sum(),
+            Outcome::Names(names) => names.iter().map(|(name, _)| name.len() + act::NAME_COST).sum(),
         };
         size as u64
     }
@@ -163,7 +179,9 @@ impl Outcome {
             Outcome::Done => FileReply::Done,
             Outcome::Stat(stat) => FileReply::Stat(*stat),
             Outcome::Bytes(bytes) => FileReply::Bytes(bytes),
-            Outcome::Names(names) => FileReply::Names(names.iter().map(Vec::as_slice).collect()),
+            Outcome::Names(names) => {
+                FileReply::Names(names.iter().map(|(name, kind)| (name.as_slice(), *kind)).collect())
+            }
             Outcome::Errno(errno) => FileReply::Errno(*errno as i32),
         })
     }

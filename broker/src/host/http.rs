@@ -23,8 +23,10 @@ pub use request::{Fetched, Request, Response};
 use super::net::{Net, NetError};
 use super::{Answer, Caller};
 use crate::policy::{Denied, Policy};
+use crate::reply::METHODS;
 use crate::secrets::{Redactor, SecretError, Secrets};
 use crate::telemetry;
+use crate::telemetry::trace::{Span, SpanKind};
 use crate::units::print_size;
 use pool::Pool;
 use redirect::Next;
@@ -108,7 +110,8 @@ impl Client {
         if requests.len() > MOST_REQUESTS {
             return Answer::Failed(format!("more than {MOST_REQUESTS} requests in one call"));
         }
-        let run = Run { client: self, policy, secrets, room: Cell::new(caller.room.min(MOST_BODIES)) };
+        let room = Cell::new(caller.room.min(MOST_BODIES));
+        let run = Run { client: self, policy, secrets, room, span: caller.span.as_deref() };
         let deadline = caller.invocation.deadline;
         let fetches = requests.into_iter().map(|request| run.fetch(request, deadline));
         let fetched: Vec<Fetched> = futures_util::stream::iter(fetches).buffered(AT_ONCE).collect().await;
@@ -128,10 +131,42 @@ struct Run<'a> {
     secrets: &'a Secrets,
     /// Bytes of bodies that may still come in.
     room: Cell<u64>,
+    /// The call's span, if the run is traced.
+    span: Option<&'a Span>,
 }
 
 impl Run<'_> {
-    async fn fetch(&self, request: Request, deadline: Instant) -> Fetched {
+    /// One request of the batch, and its span if there is one. What it asks for stays out of that but for
+    /// the host: paths and queries have secrets in them.
+    async fn fetch(&self, mut request: Request, deadline: Instant) -> Fetched {
+        let Some(span) = self.span else { return self.carry_out(request, deadline).await };
+        let method = METHODS.into_iter().find(|known| *known == request.method).unwrap_or("_OTHER");
+        let span = span.child(method, SpanKind::Client);
+        span.set("http.request.method", method);
+        if let Ok(url) = Url::parse(&request.url) {
+            span.set("server.address", url.host_str().unwrap_or_default().to_owned());
+            url.port_or_known_default().inspect(|port| span.set("server.port", i64::from(*port)));
+        }
+        let own = |name: &str| request.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        if !own("traceparent") && !own("tracestate") {
+            let fields = span.fields().into_iter();
+            request.headers.extend(fields.map(|(name, value)| (name.to_owned(), value.into_bytes())));
+        }
+        let fetched = self.carry_out(request, deadline).await;
+        match &fetched {
+            Fetched::Response(response) => {
+                span.set("http.response.status_code", i64::from(response.status));
+                if response.status >= 400 {
+                    span.fail("");
+                }
+            }
+            Fetched::Failed(_) => span.fail("failed"),
+            Fetched::Denied(_) => span.fail("denied"),
+        }
+        fetched
+    }
+
+    async fn carry_out(&self, request: Request, deadline: Instant) -> Fetched {
         let title = title(&request.method);
         let own = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let until = own.map_or(deadline, |own| own.min(deadline));

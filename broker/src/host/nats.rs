@@ -66,7 +66,9 @@ pub async fn publish(
     if !valid_subject(&subject) {
         return Answer::Failed("Failed to publish message: nats: invalid subject".to_owned());
     }
-    match door.publish(&subject, None, &[(HOPS, &hops.to_string())], payload).await {
+    let fields = fields(caller, &subject, hops);
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    match door.publish(&subject, None, &fields, payload).await {
         Ok(()) => Answer::Done,
         Err(error) => Answer::Failed(format!("Failed to publish message: {error}")),
     }
@@ -86,14 +88,25 @@ pub async fn request(door: Option<&Door>, policy: &Policy, caller: &Caller, aske
     }
     let own = Instant::now().checked_add(timeout);
     let until = own.map_or(caller.invocation.deadline, |own| own.min(caller.invocation.deadline));
-    let hops = hops.to_string();
-    let fields = [(HOPS, hops.as_str())];
+    let fields = fields(caller, &subject, hops);
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     match tokio::time::timeout_at(until.into(), door.request(&subject, &fields, payload)).await {
         Err(_) => Answer::Failed("nats: timeout".to_owned()),
         Ok(Err(error)) => Answer::Failed(error),
         Ok(Ok(Reply { error: Some(error), .. })) => Answer::Failed(error),
         Ok(Ok(Reply { payload, error: None })) => Answer::Bytes(payload),
     }
+}
+
+/// The headers of a script's message: its hops, and the trace that it is part of.
+fn fields(caller: &Caller, subject: &str, hops: u32) -> Vec<(&'static str, String)> {
+    let mut fields = vec![(HOPS, hops.to_string())];
+    if let Some(span) = &caller.span {
+        span.set("messaging.system", "nats");
+        span.set("messaging.destination.name", subject.to_owned());
+        fields.extend(span.fields());
+    }
+    fields
 }
 
 /// A message that may be sent, or the refusal.

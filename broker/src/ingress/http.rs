@@ -27,6 +27,7 @@ use self::activity::{Activity, Noted};
 use self::body::Budget;
 use self::exchange::Client;
 use super::App;
+use crate::nats::hub::random_seed;
 
 /// Subject and URL that a request's target names, for the fuzz target.
 #[cfg(fuzzing)]
@@ -63,6 +64,8 @@ pub struct HttpSettings {
     pub pages: Pages,
     /// The operator's bearer token, if there is one. An empty one matches nothing.
     pub admin_token: Option<Rc<[u8]>>,
+    /// What the scripts of live pages show, so that no other page's can ask for ours. Not to be guessed.
+    pub page_key: Rc<str>,
     /// Reads a duration as Go writes them (`1m30s`).
     pub parse_duration: fn(&str) -> Option<Duration>,
 }
@@ -80,6 +83,7 @@ impl HttpSettings {
             body_timeout: Duration::from_secs(30),
             pages: Pages::Here,
             admin_token: None,
+            page_key: format!("{:016x}{:016x}", random_seed(), random_seed()).into(),
             parse_duration,
         }
     }

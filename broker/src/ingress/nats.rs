@@ -22,6 +22,7 @@ use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason, Tenant};
 use crate::nats::headers;
 use crate::nats::hub::{Delivery, Handler, Hub, Publish, SubscriptionId, random_seed};
 use crate::reply::nats::NatsReply;
+use crate::telemetry::trace::{Span, SpanKind, Tracer};
 use crate::{pipeline, reply, telemetry};
 
 /// The server's side of the door.
@@ -124,6 +125,15 @@ impl Door {
                     Err(error) => Err(format!("nats: {error}")),
                 }
             }
+        }
+    }
+
+    /// Whether there is a server just now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Door::Embedded(_) => true,
+            Door::External(client) => client.connection_state() == async_nats::connection::State::Connected,
         }
     }
 
@@ -384,12 +394,24 @@ async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
     }
     let mut scripts = snapshot.index.matching(&incoming.subject).into_owned();
     scripts.retain(|script| via.serves(&app, script));
+    let trace = app.tracer.as_ref().map(|tracer| Rc::new(begin(tracer, &scripts, &incoming)));
     let (door, reply) = (via.door, incoming.reply.clone());
-    let sender = Sender { app: app.clone(), door, reply, _answering: app.answering.clone() };
+    let sender = Sender { app: app.clone(), door, reply, trace, _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
         None => serve_raw(&sender, incoming, scripts).await,
     }
+}
+
+/// The span of a message that has arrived now, and that is for these scripts.
+fn begin(tracer: &Tracer, scripts: &[Rc<Script>], incoming: &Incoming) -> Span {
+    // Patterns are bounded, subjects need not be.
+    let pattern = scripts.first().map_or("", |script| &*script.subject);
+    let name = format!("process {pattern}");
+    let span = tracer.message(name, SpanKind::Consumer, &incoming.headers, Instant::now());
+    span.set("messaging.system", "nats");
+    span.set("messaging.destination.name", incoming.subject.to_string());
+    span
 }
 
 async fn serve_raw(sender: &Sender, incoming: Incoming, scripts: Vec<Rc<Script>>) {
@@ -400,6 +422,7 @@ async fn serve_raw(sender: &Sender, incoming: Incoming, scripts: Vec<Rc<Script>>
         payload: incoming.payload,
         headers: incoming.headers,
         arrived: Instant::now(),
+        trace: sender.trace.clone(),
     };
     if sender.app.config().nats_reply == crate::config::value::NatsReply::Envelope {
         let endings = run_all(&sender.app, &message, &scripts).await;
@@ -445,6 +468,7 @@ async fn serve_envelope(sender: &Sender, incoming: Incoming, envelope: Envelope,
         payload: envelope.payload,
         headers: incoming.headers,
         arrived: Instant::now(),
+        trace: sender.trace.clone(),
     };
     let foreign = *shown != *message.subject;
     let refused = scripts.iter().find(|script| foreign && &*script.tenant != DEFAULT_TENANT);
@@ -476,6 +500,7 @@ async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending
         let failed = Ending::failed(app.pool.next_id(), &script, Reason::Loop, text);
         let ending = Ending { limit: MOST_HOPS.to_string(), measured: hops.to_string(), ..failed };
         telemetry::ended(&script, &ending);
+        app.statistics.ended(&script, &ending, message.arrived);
         return ending;
     }
     pipeline::run(app.clone(), script, message).await
@@ -487,6 +512,8 @@ struct Sender {
     app: Rc<Core>,
     door: Door,
     reply: Option<Rc<str>>,
+    /// The message's span, if it is traced.
+    trace: Option<Rc<Span>>,
     /// Keeps the doors open until the answer is sent.
     _answering: Rc<()>,
 }
@@ -517,10 +544,12 @@ impl Sender {
 
     async fn send(&self, message: NatsReply) {
         let Some(reply) = &self.reply else { return };
+        let span = self.trace.as_ref().map(|trace| trace.child("reply", SpanKind::Internal));
         let fields: Vec<(&str, &str)> =
             message.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         if let Err(error) = self.door.publish(reply, None, &fields, message.payload).await {
             tracing::warn!(reply = &**reply, error, "reply not sent");
+            span.inspect(|span| span.fail(error));
         }
     }
 

@@ -68,6 +68,9 @@ impl Run {
         let place = self.place().await?;
         let local = self.unless_stopped(self.image(&permitted)).await??;
         let began = Instant::now();
+        if let Some(trace) = &self.invocation.trace {
+            trace.began();
+        }
         let image = permitted.get().image.clone();
         let mut container = self.begin(&permitted, &local, place);
         let payload = self.invocation.message.payload.clone();
@@ -187,6 +190,7 @@ impl Run {
         tokio::select! {
             biased;
             () = self.podman.closed() => Err(Fault::Cancelled),
+            () = self.invocation.lock_lost() => Err(Fault::Cancelled),
             done = work => Ok(done),
             () = sleep_until(self.invocation.deadline.into()) => Err(Fault::Late(self.invocation.message.arrived)),
         }

@@ -264,6 +264,7 @@ mod tests {
             payload: Bytes::copy_from_slice(payload),
             headers: [].into(),
             arrived: std::time::Instant::now(),
+            trace: None,
         };
         let env = environment(&message(Call::Message, b"hi"));
         assert_eq!((env["SUBJECT"].as_str(), env["PAYLOAD"].as_str()), ("shown", "hi"));

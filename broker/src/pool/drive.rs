@@ -358,6 +358,7 @@ impl Drive {
                     return Ok(());
                 }
                 self.joined = true;
+                pool.started.set(pool.started.get() + 1);
                 pool.joined(&self.worker);
                 Ok(())
             }
@@ -397,6 +398,9 @@ impl Drive {
         self.worker.interrupted.set(false);
         self.worker.settled.set(true);
         self.worker.served.set(self.worker.served.get() + 1);
+        if let Some(next) = self.worker.jobs.borrow().front() {
+            next.began();
+        }
         finish(job);
     }
 
@@ -439,7 +443,11 @@ impl Drive {
             let (room, most_in) = (budget.into, most.into);
             let connections = job.connections.get_or_insert_default().clone();
             let clients = job.clients.get_or_insert_default().clone();
-            (Caller { invocation, room, connections, clients }, left.map(|_| most_in))
+            let span = invocation.trace.as_ref().map(|trace| {
+                let (name, kind) = call.kind();
+                Rc::new(trace.call(name, kind))
+            });
+            (Caller { invocation, room, connections, clients, span }, left.map(|_| most_in))
         };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
@@ -504,6 +512,7 @@ impl Drive {
             tracing::warn!(worker = worker.pid, words, "the worker's last words");
         }
         if !retired {
+            pool.deaths.borrow_mut().add(sentence.reason);
             let (reason, error) = (sentence.reason.word(), &sentence.error);
             tracing::warn!(
                 worker = worker.pid,

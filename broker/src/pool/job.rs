@@ -124,6 +124,15 @@ impl Job {
         (self.logs, self.logged, self.calls, self.budget, self.short) = (Vec::new(), 0, 0, None, None);
     }
 
+    /// A worker begins with it.
+    pub fn began(&self) {
+        if let Work::Run { invocation, .. } = &self.work
+            && let Some(trace) = &invocation.trace
+        {
+            trace.began();
+        }
+    }
+
     /// The run's id; 0 for a check.
     #[must_use]
     pub fn id(&self) -> u64 {
@@ -133,13 +142,15 @@ impl Job {
         }
     }
 
-    /// Whether it fits one packet.
+    /// Whether it fits one packet and may be handed ahead.
     #[must_use]
     pub fn is_small(&self) -> bool {
         let Work::Run { invocation, .. } = &self.work else { return false };
         let message = &invocation.message;
         let headers = message.headers.iter().map(|(name, value)| name.len() + value.len() + 8);
-        message.payload.len() + headers.sum::<usize>() + message.subject.len() < SMALL
+        let size = message.payload.len() + headers.sum::<usize>() + message.subject.len();
+        // What runs under a lock must be the first of its worker, so that its end is nobody else's.
+        size < SMALL && invocation.held.is_none()
     }
 
     /// Whether somebody still waits for it.

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::calls;
 use crate::catalog::{Executor, Script};
-use crate::invocation::{Answer, Ending, Reason};
+use crate::invocation::{Answer, Ending, Reason, format_id};
 use crate::units::print_size;
 use crate::{result, wasm};
 
@@ -19,7 +19,8 @@ pub fn of_outcome(id: u64, script: &Script, outcome: &Outcome<'_>) -> Ending {
     match outcome {
         Outcome::Message(Some(text)) => Ending::message(id, script, Bytes::copy_from_slice(text)),
         Outcome::Message(None) => {
-            tracing::warn!(script = &*script.name, subject = &*script.subject, "Script returned no response");
+            let (name, subject, invocation) = (&*script.name, &*script.subject, format_id(id));
+            tracing::warn!(script = name, subject, invocation, "Script returned no response");
             Ending::message(id, script, Bytes::new())
         }
         Outcome::Http { body, status, headers } => http(id, script, body, *status, headers),

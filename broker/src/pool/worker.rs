@@ -227,6 +227,7 @@ impl Worker {
     /// A job is the first now.
     pub fn begin(&self, job: &Job, now: Instant) {
         self.began.set(now);
+        job.began();
         let limited = job.terms.cpu.filter(|_| matches!(job.work, super::job::Work::Run { .. }));
         self.cpu_look.set(limited.map(|most| now + most));
         if limited.is_some() {

@@ -31,12 +31,14 @@ const MAX_FIELDS: usize = 128;
 const MAX_FIELD_BYTES: usize = 32 << 10;
 
 /// Fields that belong to the connection or to the message's framing: never a script's.
-const NOT_THEIRS: [&str; 10] = [
+/// `service-worker-allowed` would let a function's page answer for the operator's.
+const NOT_THEIRS: [&str; 11] = [
     "connection",
     "content-length",
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",
+    "service-worker-allowed",
     "te",
     "trailer",
     "trailers",

@@ -1,6 +1,7 @@
 //! What a command is given, and what its ending means.
 
 use msgscript_tests::harness::{Broker, Setup};
+use msgscript_tests::wasm;
 use serde_json::json;
 
 use crate::{tool, with};
@@ -69,10 +70,10 @@ fn standard_error_of_a_good_run_goes_to_the_log() {
 }
 
 #[test]
-fn clocks_and_random_numbers_work_and_files_are_not_there() {
+fn clocks_and_random_numbers_work_and_the_hosts_files_are_not_there() {
     let broker = broker();
     assert_eq!(broker.call("tool", "times"), "1 1 1");
-    assert_eq!(broker.call("tool", "files"), "0 0 0 1");
+    assert_eq!(broker.call("tool", "files"), "0 1 1 1", "only its own");
 }
 
 #[test]
@@ -83,4 +84,15 @@ fn output_may_be_as_large_as_the_limit() {
     assert_eq!((response.status, response.reason()), (500, "output"));
     assert_eq!(response.header("msgscript-limit"), Some("2MiB"));
     assert_eq!(error, "tool.lua: result is too large");
+}
+
+#[test]
+fn the_examples_answer() {
+    let words = wasm::c(include_str!("../../../examples/wasm/words.c"));
+    let reverse = wasm::c(include_str!("../../../examples/wasm/reverse.c"));
+    let broker = with(with(Setup::new(), "words", &words), "reverse", &reverse).start();
+    assert_eq!(broker.call("words", "one two\nthree\n"), "2 lines, 3 words, 14 bytes\n");
+    let (_, error) = broker.fail("words", "");
+    assert_eq!(error, "words.lua: words.wasm: exit status 2: send me some text");
+    assert_eq!(broker.call("reverse", "one\ntwo\nthree"), "three\ntwo\none\n");
 }

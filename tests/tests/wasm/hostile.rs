@@ -283,6 +283,40 @@ fn w11_a_storm_of_calls_ends_with_the_run() {
     assert_eq!(broker.count_events("worker ended"), 0, "{}", broker.log());
 }
 
+/// W12: a handler that never answers, or answers twice.
+#[test]
+fn w12_a_request_has_one_answer() {
+    let response = "(local.set $response (call $response (call $fields)))";
+    let answer = "(call $answer (local.get $out) (i32.const 0) (local.get $response)
+        (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
+    let handlers = [
+        ("never", String::new(), "the component gave no response"),
+        ("twice", format!("{response} {answer} {response} {answer}"), "unknown handle"),
+    ];
+    let mut setup = limited();
+    for (name, handler, _) in &handlers {
+        let module = format!(
+            r#"(module
+            (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+            (import "wasi:http/types@0.2.0" "[constructor]outgoing-response"
+              (func $response (param i32) (result i32)))
+            (import "wasi:http/types@0.2.0" "[static]response-outparam.set"
+              (func $answer (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+            (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+            (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $request i32) (param $out i32)
+              (local $response i32) {handler}))"#
+        );
+        setup = with(setup, name, &wasm::component_of(&module, "echo", include_str!("http.wit")));
+    }
+    let broker = setup.start();
+    for (name, _, words) in &handlers {
+        let (reason, error) = reason(&broker, name);
+        assert!(reason == "script_error" && error.contains(words), "{name}: {reason}: {error}");
+    }
+    assert_eq!(broker.count_events("worker ended"), 0, "{}", broker.log());
+}
+
 /// The kernel's word on a worker that runs a module: one thread, two filters, no way back.
 #[test]
 fn a_bound_worker_has_two_filters_and_one_thread() {

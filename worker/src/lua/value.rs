@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use super::Ctx;
+use crate::scratch::{FsError, Reason};
 
 /// A function that scripts can call.
 pub type HostFn = fn(&mut Ctx, &Args<'_>, &mut Ret) -> Result<(), Fail>;
@@ -441,5 +442,26 @@ impl Ret {
     #[must_use]
     pub fn tokens_at(&self, at: usize) -> Tokens<'_> {
         Tokens::new(&self.bytes, at)
+    }
+}
+
+impl FsError {
+    /// Returns `nil, message` from a host function.
+    ///
+    /// # Errors
+    /// If memory ran out, which ends the invocation.
+    pub fn give(&self, ret: &mut Ret) -> Result<(), Fail> {
+        if self.reason == Reason::Memory {
+            return Err(Fail::Memory);
+        }
+        ret.nil_err(self.text());
+        Ok(())
+    }
+}
+
+impl From<FsError> for Fail {
+    /// Raised with the caller's place.
+    fn from(error: FsError) -> Fail {
+        if error.reason == Reason::Memory { Fail::Memory } else { Fail::here(error.to_string()) }
     }
 }

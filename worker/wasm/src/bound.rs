@@ -5,14 +5,14 @@
 
 #![allow(unsafe_code)]
 
+use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{self, Component};
-use wasmtime::{Engine, InstancePre, Linker, Module, Precompiled, Result, bail};
+use wasmtime::{Engine, InstancePre, Module, Precompiled, Result, bail};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use crate::preview1::Preview1;
-use crate::preview2::Preview2;
+use crate::preview1::{self, Preview1};
+use crate::preview2::{self, Preview2};
 
 /// A module, ready to run.
 pub enum Bound {
@@ -63,9 +63,7 @@ pub fn bind(engine: &Engine, artifact: &[u8]) -> Result<Bound, Unbound> {
 }
 
 fn command(engine: &Engine, module: &Module) -> Result<Bound> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, Preview1::wasi)?;
-    let pre = linker.instantiate_pre(module)?;
+    let pre = preview1::prepare(engine, module)?;
     if module.get_export("_start").is_none() {
         bail!("it exports no `_start`: build it as a WASI command, not as a library");
     }
@@ -73,10 +71,7 @@ fn command(engine: &Engine, module: &Module) -> Result<Bound> {
 }
 
 fn of_component(engine: &Engine, component: &Component) -> Result<Bound> {
-    let mut linker = component::Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    let pre = linker.instantiate_pre(component)?;
+    let pre = preview2::prepare(engine, component)?;
     let exports = |interface: &str| {
         let ty = component.component_type();
         ty.exports(engine).any(|(name, item)| {

@@ -1,7 +1,7 @@
 //! A command's surroundings: environment, standard input, output and error; and how it ended.
 //!
-//! Takes an invocation, gives how it ended. There are no folders, no arguments but the name, no sockets;
-//! clocks and random numbers work.
+//! Takes an invocation, gives how it ended. There are no arguments but the name, and no sockets; clocks, random
+//! numbers, the scratch folder and granted folders are there.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,8 +13,9 @@ use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use crate::budget::Budget;
+use crate::files::Files;
 use crate::http::Outgoing;
-use crate::preview1::{self, Preview1};
+use crate::preview1::{self, Descriptors, Preview1};
 use crate::preview2::Preview2;
 use crate::run::{Ended, Failed, judge};
 use crate::streams::Sink;
@@ -63,7 +64,6 @@ impl Surroundings {
         {
             builder.env("PAYLOAD", payload);
         }
-        builder.stdin(MemoryInputPipe::new(invoke.payload.to_vec()));
         surroundings
     }
 
@@ -74,10 +74,17 @@ impl Surroundings {
 }
 
 /// Runs a preview 1 command.
-pub async fn run(pre: &wasmtime::InstancePre<Preview1>, invoke: &Invoke<'_>) -> Ended {
+pub async fn run(
+    pre: &wasmtime::InstancePre<Preview1>,
+    invoke: &Invoke<'_>,
+    outside: Arc<Mutex<Broker>>,
+) -> Ended {
     let mut surroundings = Surroundings::of(invoke);
     let wasi = surroundings.builder().build_p1();
-    let state = Preview1::new(wasi, Budget::new(invoke.limits.memory));
+    let files = Files::new(&invoke.limits, outside);
+    let Surroundings { stdout, stderr, .. } = &surroundings;
+    let open = Descriptors::new(files.clone(), invoke.payload.to_vec(), stdout.clone(), stderr.clone());
+    let state = Preview1::new(wasi, open, Budget::new(invoke.limits.memory, files));
     let mut store = Store::new(pre.module().engine(), state);
     store.limiter(|state| &mut state.budget);
     store.set_epoch_deadline(1);
@@ -92,8 +99,11 @@ pub async fn run_component(
     outside: Arc<Mutex<Broker>>,
 ) -> Ended {
     let mut surroundings = Surroundings::of(invoke);
-    let wasi = surroundings.builder().build();
-    let state = Preview2::new(wasi, Budget::new(invoke.limits.memory), Outgoing::new(outside));
+    let builder = surroundings.builder();
+    let wasi = builder.stdin(MemoryInputPipe::new(invoke.payload.to_vec())).build();
+    let files = Files::new(&invoke.limits, outside.clone());
+    let budget = Budget::new(invoke.limits.memory, files.clone());
+    let state = Preview2::new(wasi, files, budget, Outgoing::new(outside));
     let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| &mut state.budget);
     store.set_epoch_deadline(1);

@@ -18,6 +18,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHtt
 
 use crate::budget::Budget;
 use crate::command::Surroundings;
+use crate::files::Files;
 use crate::preview2::Preview2;
 use crate::run::{Ended, Failed, judge};
 use crate::streams::TooMuch;
@@ -36,10 +37,9 @@ pub async fn run(pre: &ProxyPre<Preview2>, invoke: &Invoke<'_>, outside: Arc<Mut
     let Entry::Http { method, url, .. } = invoke.entry else { return Ended::NoFunction };
     let mut surroundings = Surroundings::new(LOG);
     let wasi = surroundings.builder().build();
-    let mut store = Store::new(
-        pre.engine(),
-        Preview2::new(wasi, Budget::new(invoke.limits.memory), Outgoing::new(outside)),
-    );
+    let files = Files::new(&invoke.limits, outside.clone());
+    let budget = Budget::new(invoke.limits.memory, files.clone());
+    let mut store = Store::new(pre.engine(), Preview2::new(wasi, files, budget, Outgoing::new(outside)));
     store.limiter(|state| &mut state.budget);
     store.set_epoch_deadline(1);
     let request = match request(method, url, invoke) {

@@ -14,6 +14,7 @@ mod budget;
 mod command;
 mod compile;
 mod engine;
+mod files;
 mod http;
 mod preview1;
 mod preview2;

@@ -83,7 +83,7 @@ impl<'a> Worker<'a> {
         let Worker { bound, runtime, outside, .. } = self;
         let outside = outside.clone();
         let (ended, nanos) = run(invoke, || match bound {
-            Some(Ok(Bound::Command(pre))) => runtime.block_on(command::run(pre, invoke)),
+            Some(Ok(Bound::Command(pre))) => runtime.block_on(command::run(pre, invoke, outside)),
             Some(Ok(Bound::Component(pre))) => runtime.block_on(command::run_component(pre, invoke, outside)),
             Some(Ok(Bound::Proxy(pre))) => runtime.block_on(http::run(pre, invoke, outside)),
             Some(Err(Unbound::Module(text))) => Ended::Failed(Failed::Trap(text.clone())),

@@ -55,7 +55,11 @@ impl Sink {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, bytes: &[u8]) -> Result<(), TooMuch> {
+    /// Adds to what was written.
+    ///
+    /// # Errors
+    /// When that would be over a limit that ends the run.
+    pub fn add(&self, bytes: &[u8]) -> Result<(), TooMuch> {
         let mut kept = self.kept();
         let measured = (kept.bytes.len() + bytes.len()) as u64;
         if measured > kept.limit && kept.hard {

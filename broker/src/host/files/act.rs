@@ -8,14 +8,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use msgscript_proto::files::{FileKind, FileStat, MOST_NAMES};
-use nix::dir::Dir;
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat, renameat};
 use nix::sys::stat::{FileStat as Status, Mode, SFlag, fstat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{Act, Outcome};
+use super::{Act, Name, Outcome};
 use crate::policy::Permitted;
 use crate::policy::file::Placed;
 
@@ -41,7 +41,12 @@ fn act_on(
     let root = Root::open(scope, beneath, act)?;
     match act {
         Act::Stat { follow } => root.stat(*follow).map(Outcome::Stat),
-        Act::Open { write, create, truncate } => root.try_open(*write, *create, *truncate).map(Outcome::Stat),
+        Act::Open { write, create, exclusive, truncate } => {
+            let mut flags = if *write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+            flags.set(OFlag::O_CREAT, *create);
+            flags.set(OFlag::O_EXCL, *create && *exclusive);
+            root.try_open(flags, *truncate).map(Outcome::Stat)
+        }
         Act::Read { offset, length } => root.read(*offset, (*length).min(room)).map(Outcome::Bytes),
         Act::Write { offset, data } => root.write(*offset, data),
         Act::List => root.list(room).map(Outcome::Names),
@@ -50,6 +55,7 @@ fn act_on(
         Act::Rename { .. } => root.rename(&to.ok_or(Errno::EXDEV)?),
         Act::ReadLink => root.read_link().map(Outcome::Bytes),
         Act::Touch { accessed, modified } => root.touch(*accessed, *modified),
+        Act::Resize { size } => root.resize(*size),
     }
 }
 
@@ -100,6 +106,7 @@ impl Root {
     /// Opens a file, or a folder to read; nothing else, and nothing that would wait for somebody.
     fn open_plain(&self, flags: OFlag) -> Result<(OwnedFd, Status), Errno> {
         match self.open_at(&self.place, OFlag::O_PATH) {
+            Ok(_) if flags.contains(OFlag::O_EXCL) => return Err(Errno::EEXIST),
             Ok(there) => drop(plain(&fstat(&there)?)?),
             Err(Errno::ENOENT) if flags.contains(OFlag::O_CREAT) => {}
             Err(errno) => return Err(errno),
@@ -117,12 +124,12 @@ impl Root {
         stat_of(&status)
     }
 
-    fn try_open(&self, write: bool, create: bool, truncate: bool) -> Result<FileStat, Errno> {
-        let mut flags = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
-        flags.set(OFlag::O_CREAT, create);
+    fn try_open(&self, flags: OFlag, truncate: bool) -> Result<FileStat, Errno> {
         let (opened, _) = match self.open_plain(flags) {
             // A file that may be written and not read.
-            Err(Errno::EACCES) if write => self.open_plain((flags & !OFlag::O_RDWR) | OFlag::O_WRONLY)?,
+            Err(Errno::EACCES) if flags.contains(OFlag::O_RDWR) => {
+                self.open_plain((flags & !OFlag::O_RDWR) | OFlag::O_WRONLY)?
+            }
             other => other?,
         };
         if truncate {
@@ -152,12 +159,13 @@ impl Root {
         Ok(Outcome::Done)
     }
 
-    fn list(&self, room: usize) -> Result<Vec<Vec<u8>>, Errno> {
+    fn list(&self, room: usize) -> Result<Vec<Name>, Errno> {
         let opened = self.open_at(&self.place, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         let mut names = Vec::new();
         let mut size = 0;
         for entry in Dir::from_fd(opened)?.iter() {
-            let name = entry?.file_name().to_bytes().to_vec();
+            let entry = entry?;
+            let name = entry.file_name().to_bytes().to_vec();
             if name == b"." || name == b".." {
                 continue;
             }
@@ -165,9 +173,15 @@ impl Root {
             if names.len() >= MOST_NAMES || size > room {
                 return Err(Errno::EFBIG);
             }
-            names.push(name);
+            let kind = match entry.file_type() {
+                Some(Type::File) => Some(FileKind::File),
+                Some(Type::Directory) => Some(FileKind::Folder),
+                Some(Type::Symlink) => Some(FileKind::Link),
+                _ => None,
+            };
+            names.push((name, kind));
         }
-        names.sort();
+        names.sort_by(|(one, _), (two, _)| one.cmp(two));
         Ok(names)
     }
 
@@ -205,6 +219,13 @@ impl Root {
     fn read_link(&self) -> Result<Vec<u8>, Errno> {
         let (parent, name) = self.parent_of(&self.place)?;
         Ok(readlinkat(&parent, name)?.as_bytes().to_vec())
+    }
+
+    fn resize(&self, size: u64) -> Result<Outcome, Errno> {
+        let (opened, _) = self.open_plain(OFlag::O_WRONLY)?;
+        let file = File::from(opened);
+        retry(|| file.set_len(size))?;
+        Ok(Outcome::Done)
     }
 
     fn touch(&self, accessed: f64, modified: f64) -> Result<Outcome, Errno> {

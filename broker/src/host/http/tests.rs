@@ -51,11 +51,13 @@ fn caller() -> Caller {
         payload: bytes::Bytes::new(),
         headers: Rc::new([]),
         arrived: Instant::now(),
+        trace: None,
     };
     let wall = Duration::from_secs(10);
-    let invocation = Invocation { id: 1, script, message, wall, deadline: Instant::now() + wall };
+    let deadline = Instant::now() + wall;
+    let invocation = Invocation { id: 1, script, message, wall, deadline, held: None, trace: None };
     let (connections, clients) = (Rc::<Connections>::default(), Rc::default());
-    Caller { invocation: Rc::new(invocation), room: 1 << 20, connections, clients }
+    Caller { invocation: Rc::new(invocation), room: 1 << 20, connections, clients, span: None }
 }
 
 fn request(url: &str) -> Request {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 
 use super::activity::Activity;
 use super::body::{self, BodyError};
@@ -24,7 +24,8 @@ use crate::ingress::App;
 use crate::ingress::pages;
 use crate::invocation::{Call, Message, Reason};
 use crate::reply::http::{Response, plain, respond, waited, with_limit};
-use crate::reply::size_text;
+use crate::reply::{METHODS, size_text};
+use crate::telemetry::trace::{Span, SpanKind, Tracer};
 
 /// How long a client waits that does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -113,7 +114,8 @@ async fn function<A: App>(
     let call = Call::Http { method: head.method.as_str().into(), url };
     let headers = request::fields(head.headers, &client.address);
     let shown_subject = Rc::clone(&subject);
-    let message = Message { subject, shown_subject, call, payload, headers, arrived };
+    let trace = app.tracer().map(|tracer| Rc::new(begin(tracer, &scripts, &head.method, &headers, arrived)));
+    let message = Message { subject, shown_subject, call, payload, headers, arrived, trace };
     if let Demand::Signature(webhook) = demand {
         if !app.is_signed(webhook, &message) {
             return forbidden(client, &message.subject);
@@ -159,10 +161,44 @@ async fn run<A: App>(door: &Door<A>, message: Message, scripts: Vec<Rc<Script>>)
     let asked = asked.unwrap_or(DEFAULT_WAIT);
     let longest = scripts.iter().map(|script| door.app.longest(script)).max().unwrap_or(asked);
     let wait = asked.min(longest.saturating_add(GRACE));
-    match tokio::time::timeout(wait, door.app.call(message, &scripts)).await {
+    let trace = message.trace.clone();
+    let ended = tokio::time::timeout(wait, door.app.call(message, &scripts)).await;
+    let reply = trace.as_ref().map(|trace| trace.child("reply", SpanKind::Internal));
+    let response = match ended {
         Ok(endings) => respond(&method, &scripts, &endings),
         Err(_) => waited(wait),
+    };
+    drop(reply);
+    if let Some(trace) = trace {
+        end(&trace, &response);
     }
+    response
+}
+
+/// The span of a request that arrived then, and that is for these scripts.
+fn begin(
+    tracer: &Tracer,
+    scripts: &[Rc<Script>],
+    method: &Method,
+    headers: &[(String, Bytes)],
+    arrived: Instant,
+) -> Span {
+    let method = METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER");
+    // Patterns are bounded, subjects need not be.
+    let pattern = scripts.first().map_or("", |script| &*script.subject);
+    let span = tracer.message(format!("{method} /{pattern}"), SpanKind::Server, headers, arrived);
+    span.set("http.request.method", method);
+    span.set("http.route", format!("/{pattern}"));
+    span
+}
+
+fn end(span: &Span, response: &Response) {
+    let status = response.status();
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.fail("");
+    }
+    span.end();
 }
 
 /// Whether a subject never runs a script, as over NATS.

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::Version;
-use hyper::header::{AUTHORIZATION, FORWARDED, HOST, VIA};
+use hyper::header::{AUTHORIZATION, FORWARDED, HOST, HeaderValue, VIA};
 use hyper::http::request::Parts;
 
 /// What somebody else is told.
@@ -16,6 +16,18 @@ pub(super) const HOW: &str = "pages below /_/ are for the operator: ask from thi
 /// Whether the operator asks: somebody with the token, or somebody on this machine.
 pub(super) fn is_operator(head: &Parts, loopback: bool, token: Option<&[u8]>) -> bool {
     token.is_some_and(|token| bears(head, token)) || (loopback && is_local(head))
+}
+
+/// The header in which a live page of ours shows its key.
+const PAGE_KEY: &str = "msgscript-page";
+
+/// Whether a request may be answered with a page: it is no browser's, it loads a whole page, or it comes from
+/// a live page of ours. What else a browser asks for comes from a script of some page, and functions have
+/// pages on this same origin.
+pub(super) fn is_page_load(head: &Parts, key: &str) -> bool {
+    let kind = head.headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
+    let sent = head.headers.get(PAGE_KEY).map(HeaderValue::as_bytes);
+    kind.is_none_or(|kind| kind == b"document") || sent.is_some_and(|sent| same(sent, key.as_bytes()))
 }
 
 /// Whether the request bears the token.
@@ -129,6 +141,17 @@ mod tests {
         let mut absolute = head(&[("host", "localhost")]);
         absolute.uri = "http://example.org/_/list".parse().unwrap();
         assert!(!is_operator(&absolute, true, None));
+    }
+
+    #[test]
+    fn pages_are_loaded_whole_or_by_their_own_script() {
+        let load = |fields: &[(&str, &str)]| is_page_load(&head(fields), "k3y");
+        assert!(load(&[]) && load(&[("sec-fetch-dest", "document")]));
+        for kind in ["empty", "iframe", "script", "image", "worker", "serviceworker", ""] {
+            assert!(!load(&[("sec-fetch-dest", kind)]), "{kind}");
+            assert!(!load(&[("sec-fetch-dest", kind), ("msgscript-page", "k3")]), "{kind}");
+            assert!(load(&[("sec-fetch-dest", kind), ("Msgscript-Page", "k3y")]), "{kind}");
+        }
     }
 
     #[test]

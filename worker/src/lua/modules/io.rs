@@ -11,8 +11,8 @@ mod streams;
 use std::borrow::Cow;
 
 use super::super::Ctx;
-use super::super::scratch::{FsError, Mode, Whence};
 use super::super::value::{Arg, Args, Fail, Handle, HostFn, Kind, Ret};
+use crate::scratch::{FsError, Mode, Whence};
 
 pub(super) use process::run_and_log;
 pub use streams::Streams;

@@ -1,8 +1,8 @@
 //! `ioutil`: whole files, and copies from readers to writers. The copies are Lua (`ioutil.lua`).
 
 use super::super::Ctx;
-use super::super::scratch::Reason;
 use super::super::value::{Args, Fail, HostFn, Module, Ret};
+use crate::scratch::Reason;
 
 /// The module.
 pub const MODULE: Module =

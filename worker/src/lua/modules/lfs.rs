@@ -3,9 +3,9 @@
 //! Takes paths that a hostile script chose. Must reach files by `ctx.scratch` only.
 
 use super::super::Ctx;
-use super::super::scratch::{FsError, NodeKind, Stat, now};
 use super::super::value::{Arg, Args, Fail, HostFn, Module, Ret};
 use super::strings::array;
+use crate::scratch::{FsError, NodeKind, Stat, now};
 
 /// The module.
 pub const MODULE: Module = Module { name: "lfs", functions: FUNCTIONS, lua: Some(include_str!("lfs.lua")) };

@@ -7,8 +7,8 @@
 use msgscript_proto::host::{HostCall, HostReply};
 
 use super::super::Ctx;
-use super::super::scratch::FsError;
 use super::super::value::{Args, Fail, HostFn, Ret};
+use crate::scratch::FsError;
 
 /// Known to the prelude by these names.
 pub const FUNCTIONS: &[(&str, HostFn)] = &[

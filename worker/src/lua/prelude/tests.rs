@@ -64,6 +64,7 @@ impl State {
                 output: 1 << 20,
                 log: 1 << 16,
                 host_calls: 100,
+                folders: false,
                 scratch: 128 << 20,
                 scratch_files: 100,
             },

@@ -1,8 +1,9 @@
 //! The paths of the scratch folder that match a pattern.
 
-use super::super::super::scratch::{NodeKind, Scratch};
 use super::lexical::{join, split};
 use super::pattern::{BadPattern, matches};
+use crate::lua::Scratch;
+use crate::scratch::NodeKind;
 
 /// The paths that match, name by name in order.
 ///

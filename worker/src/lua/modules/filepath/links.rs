@@ -1,7 +1,8 @@
 //! Paths with their links followed, as Go's `EvalSymlinks` does: a relative path stays relative.
 
-use super::super::super::scratch::{NodeKind, Scratch};
 use super::lexical::{clean, join, split};
+use crate::lua::Scratch;
+use crate::scratch::NodeKind;
 
 /// More links than this are a circle.
 const MOST_LINKS: u32 = 255;

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 
 use super::super::super::Ctx;
-use super::super::super::scratch::Mode;
 use super::super::super::value::{Arg, Args, Fail, Ret};
 use super::super::cmd::{self, NO_TIMEOUT, Refusal};
 use super::streams::Stream;
 use super::{FIRST, fail, handle};
+use crate::scratch::Mode;
 
 /// A command behind a file.
 #[derive(Debug)]

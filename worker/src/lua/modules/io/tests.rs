@@ -158,7 +158,7 @@ fn no_process_is_started() {
 
 #[test]
 fn running_out_of_memory_ends_the_invocation() {
-    let mut ctx = Ctx { scratch: super::super::super::scratch::Scratch::new(10_000), ..Ctx::default() };
+    let mut ctx = Ctx { scratch: crate::lua::Scratch::new(10_000), ..Ctx::default() };
     let file = opened(&mut ctx, "big", "w");
     let kilobyte = Value::Str(vec![b'x'; 1000]);
     let mut write_one = || call(write, &mut ctx, &[file.clone(), kilobyte.clone()]);

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
-use super::super::super::scratch::Scratch;
 use super::data::{Data, Id, Node, ROOT};
 use super::parse::{Parsed, Step};
+use crate::lua::Scratch;
 
 /// How deep partials may include each other.
 const MAX_PARTIALS: usize = 500;

@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
+use crate::lua::Scratch;
 
 fn reason<T: std::fmt::Debug>(result: Result<T, FsError>) -> Reason {
     result.expect_err("wanted an error").reason

@@ -2,8 +2,6 @@
 
 use nix::errno::Errno;
 
-use super::super::value::{Fail, Ret};
-
 /// What was wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
@@ -128,24 +126,5 @@ impl FsError {
         text.extend_from_slice(b": ");
         text.extend_from_slice(self.reason.to_string().as_bytes());
         text
-    }
-
-    /// Returns `nil, message` from a host function.
-    ///
-    /// # Errors
-    /// If memory ran out, which ends the invocation.
-    pub fn give(&self, ret: &mut Ret) -> Result<(), Fail> {
-        if self.reason == Reason::Memory {
-            return Err(Fail::Memory);
-        }
-        ret.nil_err(self.text());
-        Ok(())
-    }
-}
-
-impl From<FsError> for Fail {
-    /// Raised with the caller's place.
-    fn from(error: FsError) -> Fail {
-        if error.reason == Reason::Memory { Fail::Memory } else { Fail::here(error.to_string()) }
     }
 }

@@ -9,9 +9,8 @@ use std::borrow::Cow;
 use msgscript_proto::files::{FileCall, FileKind, FileReply, FileStat, MOST};
 use msgscript_proto::host::{HostCall, HostReply};
 
-use super::super::Way;
 use super::tree::MAX_PATH;
-use super::{HOME, NodeKind, Reason, Stat};
+use super::{Calls, Entry, HOME, NodeKind, Reason, Stat};
 
 /// Where a path leads.
 pub(super) enum Route<'a> {
@@ -22,26 +21,27 @@ pub(super) enum Route<'a> {
 }
 
 /// What an invocation knows of granted folders.
-#[derive(Debug, Default)]
-pub(super) struct Granted {
-    way: Option<Way>,
+#[derive(Debug)]
+pub(super) struct Granted<W> {
+    way: Option<W>,
     folders: Option<Vec<Vec<u8>>>,
     /// The working directory, if it is one of the host's.
     cwd: Option<Vec<u8>>,
     /// What was last read whole.
     pub(super) fetched: Vec<u8>,
     /// What was last listed.
-    pub(super) names: Vec<Vec<u8>>,
+    pub(super) names: Vec<Entry>,
 }
 
-impl Granted {
-    pub(super) fn new(way: Way) -> Granted {
-        Granted { way: Some(way), ..Granted::default() }
+impl<W: Calls> Granted<W> {
+    /// By this way; without one, nothing is granted.
+    pub(super) fn new(way: Option<W>) -> Granted<W> {
+        Granted { way, folders: None, cwd: None, fetched: Vec::new(), names: Vec::new() }
     }
 
     /// The way to the broker, for the next invocation's folder.
-    pub(super) fn into_way(self) -> Option<Way> {
-        self.way
+    pub(super) fn take_way(&mut self) -> Option<W> {
+        self.way.take()
     }
 
     /// Whether no path ever could have meant a granted folder.
@@ -77,7 +77,8 @@ impl Granted {
         }
     }
 
-    fn folders(&mut self) -> &[Vec<u8>] {
+    /// The folders' paths.
+    pub(super) fn folders(&mut self) -> &[Vec<u8>] {
         let way = &self.way;
         self.folders.get_or_insert_with(|| {
             let mut found = Vec::new();
@@ -163,9 +164,9 @@ impl Granted {
         let (mut found, mut size) = (Vec::new(), 0);
         self.ask(FileCall::List { path }, &mut |reply| {
             if let FileReply::Names(names) = reply {
-                size = names.iter().map(|name| name.len() + size_of::<Vec<u8>>()).sum();
+                size = names.iter().map(|(name, _)| Entry::cost(name)).sum();
                 if size <= room {
-                    found = names.iter().map(|name| name.to_vec()).collect();
+                    found = names.iter().map(entry_of_wire).collect();
                 }
             }
         })?;
@@ -197,14 +198,23 @@ fn clean(path: &[u8]) -> Vec<u8> {
     if clean.is_empty() { b"/".to_vec() } else { clean }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "an identity for scripts to compare")]
-fn of_wire(stat: &FileStat) -> Stat {
-    let kind = match stat.kind {
+fn kind_of_wire(kind: FileKind) -> NodeKind {
+    match kind {
         FileKind::File => NodeKind::File,
         FileKind::Folder => NodeKind::Directory,
         FileKind::Link => NodeKind::Link,
-    };
+    }
+}
+
+fn entry_of_wire((name, kind): &(&[u8], Option<FileKind>)) -> Entry {
+    Entry { name: name.to_vec(), kind: kind.map(kind_of_wire), inode: 0 }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "an identity for scripts to compare")]
+fn of_wire(stat: &FileStat) -> Stat {
+    let kind = kind_of_wire(stat.kind);
     Stat {
+        host: true,
         inode: stat.inode as u32,
         kind,
         size: usize::try_from(stat.size).unwrap_or(usize::MAX),

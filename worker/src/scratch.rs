@@ -6,6 +6,7 @@
 //! [`Reason::Memory`], or [`Reason::Full`] where less may be stored. Must never reach the real file system but by asking the broker ([`granted`]).
 
 mod budget;
+mod descriptor;
 mod error;
 mod files;
 mod granted;
@@ -14,13 +15,14 @@ mod tree;
 use std::time::{Duration, SystemTime};
 
 pub use budget::{Budget, Reached};
+pub use descriptor::Times;
 pub use error::{FsError, Reason};
-pub use files::{MAX_OPEN, Mode, OpenFile, Whence};
+pub use files::{Entry, MAX_OPEN, Mode, OpenFile, Whence};
 pub use tree::{MAX_FILES, NodeKind, Stat};
 
 use msgscript_proto::files::{FileCall, FileReply};
+use msgscript_proto::host::{HostCall, HostReply};
 
-use super::Way;
 use files::{Files, Target, Window};
 use granted::{Granted, Route};
 use tree::{Place, Tree};
@@ -36,45 +38,51 @@ const DEFAULT_LIMIT: usize = 128 << 20;
 /// The least that is read of a file of the host at once, in bytes.
 const PIECE: usize = 64 << 10;
 
+/// The way to the broker, for granted folders.
+pub trait Calls {
+    /// Makes a host call and hands the reply over.
+    fn call(&self, request: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>));
+}
+
 /// The scratch folder of one invocation.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct Scratch<W> {
     tree: Tree,
     files: Files,
     budget: Budget,
     cwd: u32,
     named: u32,
-    granted: Granted,
+    granted: Granted<W>,
 }
 
-impl Default for Scratch {
+impl<W: Calls> Default for Scratch<W> {
     fn default() -> Self {
         Scratch::new(DEFAULT_LIMIT)
     }
 }
 
-impl Scratch {
+impl<W: Calls> Scratch<W> {
     /// An empty folder that may use that many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let (tree, cwd) = Tree::new();
-        let (files, budget, granted) = (Files::default(), Budget::new(limit), Granted::default());
+        let (files, budget, granted) = (Files::default(), Budget::new(limit), Granted::new(None));
         Scratch { tree, files, budget, cwd, named: 0, granted }
     }
 
     /// Has paths beneath granted folders lead to the host, by this way.
     #[must_use]
-    pub fn with_way(mut self, way: Way) -> Self {
-        self.granted = Granted::new(way);
+    pub fn with_way(mut self, way: W) -> Self {
+        self.granted = Granted::new(Some(way));
         self
     }
 
     /// Empties it for the next invocation.
     pub fn reset(&mut self) {
         if !self.is_untouched() {
-            let granted = std::mem::take(&mut self.granted);
+            let way = self.granted.take_way();
             *self = Scratch::default();
-            self.granted = granted.into_way().map(Granted::new).unwrap_or_default();
+            self.granted = Granted::new(way);
         }
     }
 
@@ -93,6 +101,11 @@ impl Scratch {
     /// Sets how many bytes may be in use, how many of them stored, and in how many files, folders and links.
     pub fn set_limits(&mut self, memory: usize, stored: usize, files: usize) {
         self.budget.set_limits(memory, stored, files);
+    }
+
+    /// Sets how many bytes may be in use from now on, and nothing else.
+    pub fn set_memory(&mut self, memory: usize) {
+        self.budget.set_memory(memory);
     }
 
     /// The limit of what may be stored that was last reached.
@@ -230,7 +243,7 @@ impl Scratch {
             }
             Route::Host(host) => {
                 self.granted.list(&host, self.budget.left())?;
-                Ok(self.granted.names.iter().map(Vec::as_slice).collect())
+                Ok(self.granted.names.iter().map(|entry| &*entry.name).collect())
             }
         }
     }
@@ -279,10 +292,11 @@ impl Scratch {
     /// # Errors
     /// If there is nothing, or a directory of the new name.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), FsError> {
-        self.try_rename(from, to).map_err(FsError::of_two("rename", from, to))
+        self.try_rename(from, to, false).map_err(FsError::of_two("rename", from, to))
     }
 
-    fn try_rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), Reason> {
+    /// `over_empty`: as Unix has it, a directory may take the place of one in which there is nothing.
+    fn try_rename(&mut self, from: &[u8], to: &[u8], over_empty: bool) -> Result<(), Reason> {
         let (from, to) = match (self.granted.route(from), self.granted.route(to)) {
             (Route::Here(from), Route::Here(to)) => (from, to),
             (Route::Host(from), Route::Host(to)) => {
@@ -298,14 +312,15 @@ impl Scratch {
         }
         let is_dir = self.tree.entries(node).is_ok();
         if let Some(there) = new.node {
-            if self.tree.entries(there).is_ok() {
-                return Err(Reason::Exists);
-            }
-            if there == node {
-                return Ok(());
-            }
-            if is_dir {
-                return Err(Reason::NotDir);
+            match self.tree.entries(there) {
+                Ok(_) if !over_empty => return Err(Reason::Exists),
+                _ if there == node => return Ok(()),
+                Ok(_) if new.name.is_empty() => return Err(Reason::Busy),
+                Ok(_) if !is_dir => return Err(Reason::IsDir),
+                Ok(entries) if !entries.is_empty() => return Err(Reason::NotEmpty),
+                Ok(_) => {}
+                Err(_) if is_dir => return Err(Reason::NotDir),
+                Err(_) => {}
             }
         }
         if is_dir && self.tree.is_within(new.parent, node) {
@@ -434,22 +449,26 @@ impl Scratch {
     }
 
     fn open_host(&mut self, host: Vec<u8>, path: &[u8], mode: Mode) -> Result<u32, Reason> {
-        let Mode { write, create, truncate, .. } = mode;
-        let stat = self.granted.stat(FileCall::Open { path: &host, write, create, truncate })?;
+        let Mode { write, create, exclusive, truncate, .. } = mode;
+        let stat = self.granted.stat(FileCall::Open { path: &host, write, create, exclusive, truncate })?;
         let target = Target::Host(Window::new(host, stat.size));
-        self.files.add(OpenFile::new(target, mode, path), &mut self.budget)
+        let directory = stat.kind == NodeKind::Directory;
+        self.files.add(OpenFile::new(target, directory, mode, path), &mut self.budget)
     }
 
     fn open_here(&mut self, here: &[u8], path: &[u8], mode: Mode) -> Result<u32, Reason> {
-        let place = self.place(here, true)?;
+        let place = self.place(here, !mode.exclusive)?;
         let node = match place.node {
+            Some(_) if mode.exclusive => return Err(Reason::Exists),
             Some(node) if self.tree.entries(node).is_ok() && mode.write => return Err(Reason::IsDir),
             Some(node) => node,
             None if mode.create && path.ends_with(b"/") => return Err(Reason::IsDir),
             None if mode.create => self.tree.add_file(place.parent, &place.name, &mut self.budget)?,
             None => return Err(Reason::NotFound),
         };
-        let file = self.files.add(OpenFile::new(Target::Node(node), mode, path), &mut self.budget)?;
+        let directory = self.tree.entries(node).is_ok();
+        let file = OpenFile::new(Target::Node(node), directory, mode, path);
+        let file = self.files.add(file, &mut self.budget)?;
         self.tree.hold(node);
         if mode.truncate {
             self.tree.truncate(node, &mut self.budget);
@@ -592,7 +611,8 @@ impl Scratch {
     /// # Errors
     /// If it is not open.
     pub fn close(&mut self, file: u32) -> Result<(), FsError> {
-        let open = self.files.remove(file, &mut self.budget).ok_or_else(FsError::closed)?;
+        let mut open = self.files.remove(file, &mut self.budget).ok_or_else(FsError::closed)?;
+        open.forget_listing(&mut self.budget);
         match open.target {
             Target::Node(node) => self.tree.release(node, &mut self.budget),
             Target::Host(mut window) => window.forget(&mut self.budget),
@@ -610,8 +630,8 @@ impl Scratch {
 }
 
 /// Has a window begin at a position and hold `least` bytes, or all that there are.
-fn look_ahead(
-    granted: &Granted,
+fn look_ahead<W: Calls>(
+    granted: &Granted<W>,
     window: &mut Window,
     position: usize,
     least: usize,

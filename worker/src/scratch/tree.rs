@@ -36,6 +36,8 @@ pub enum NodeKind {
 /// What is known of a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stat {
+    /// Whether it is of the host: numbers of the one tell nothing about the other's.
+    pub host: bool,
     /// Its number.
     pub inode: u32,
     /// What it is.
@@ -120,7 +122,7 @@ impl Tree {
             Content::Dir { .. } | Content::Free => (NodeKind::Directory, 0),
         };
         let Node { names, accessed, modified, changed, .. } = *node;
-        Stat { inode, kind, size, links: names, accessed, modified, changed }
+        Stat { host: false, inode, kind, size, links: names, accessed, modified, changed }
     }
 
     pub(super) fn entries(&self, node: u32) -> Result<&Entries, Reason> {
@@ -353,6 +355,16 @@ impl Tree {
             content.resize(end, 0);
         }
         content[at..end].copy_from_slice(bytes);
+        node.modified = now();
+        Ok(())
+    }
+
+    /// Cuts a file short, or adds zeros at its end.
+    pub(super) fn resize(&mut self, node: u32, size: usize, budget: &mut Budget) -> Result<(), Reason> {
+        let node = self.node_mut(node);
+        let Content::File(content) = &mut node.content else { return Err(Reason::IsDir) };
+        grow(content, size, budget)?;
+        content.resize(size, 0);
         node.modified = now();
         Ok(())
     }

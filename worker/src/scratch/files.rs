@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Budget, Reason};
+use super::{Budget, NodeKind, Reason};
 
 /// How many files may be open at once.
 pub const MAX_OPEN: usize = 256;
@@ -23,15 +23,18 @@ pub struct Mode {
     pub append: bool,
     /// It is made if it is missing.
     pub create: bool,
+    /// Something that is there already is an error.
+    pub exclusive: bool,
     /// It is emptied.
     pub truncate: bool,
 }
 
 impl Mode {
     /// `r`
-    pub const READ: Mode = Mode { read: true, write: false, append: false, create: false, truncate: false };
+    pub const READ: Mode =
+        Mode { read: true, write: false, append: false, create: false, exclusive: false, truncate: false };
     /// `w`
-    pub const WRITE: Mode = Mode { read: false, write: true, append: false, create: true, truncate: true };
+    pub const WRITE: Mode = Mode { read: false, write: true, create: true, truncate: true, ..Mode::READ };
     /// `w+`
     pub const READ_WRITE_NEW: Mode = Mode { read: true, ..Mode::WRITE };
 
@@ -72,6 +75,28 @@ pub struct OpenFile {
     pub mode: Mode,
     /// The path it was opened by.
     pub path: Vec<u8>,
+    /// Whether it is a directory, which can only be listed.
+    pub directory: bool,
+    /// What a listing found; charged.
+    pub(super) listing: Vec<Entry>,
+}
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: Vec<u8>,
+    /// What it is the name of; `None` for what is not for scripts.
+    pub kind: Option<NodeKind>,
+    /// The number of that; 0 if it is of the host.
+    pub inode: u32,
+}
+
+impl Entry {
+    /// What an entry costs, in bytes.
+    pub(super) fn cost(name: &[u8]) -> usize {
+        size_of::<Entry>() + name.len()
+    }
 }
 
 /// What an open file is.
@@ -117,8 +142,14 @@ impl Window {
 }
 
 impl OpenFile {
-    pub(super) fn new(target: Target, mode: Mode, path: &[u8]) -> Self {
-        OpenFile { target, position: 0, mode, path: path.to_vec() }
+    pub(super) fn new(target: Target, directory: bool, mode: Mode, path: &[u8]) -> Self {
+        OpenFile { target, position: 0, mode, path: path.to_vec(), directory, listing: Vec::new() }
+    }
+
+    /// Drops what a listing found.
+    pub(super) fn forget_listing(&mut self, budget: &mut Budget) {
+        budget.refund(self.listing.iter().map(|entry| Entry::cost(&entry.name)).sum());
+        self.listing = Vec::new();
     }
 
     fn cost(&self) -> usize {

@@ -51,6 +51,10 @@ impl Budget {
         self.reached = None;
     }
 
+    pub(super) fn set_memory(&mut self, memory: usize) {
+        self.limit = memory;
+    }
+
     pub(super) fn left(&self) -> usize {
         self.limit.saturating_sub(self.used)
     }
