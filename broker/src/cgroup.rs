@@ -10,12 +10,15 @@ mod find;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use find::{Controller, Found};
 
 /// What the names of our groups begin with; the broker's process and the time of its start follow.
 const PREFIX: &str = "msgscript-";
+
+/// Leaves that may be on their way back.
+const RETURNING: usize = 4096;
 
 /// Why workers get no control groups.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +64,7 @@ pub struct Groups {
     free: Vec<usize>,
     made: usize,
     back: Receiver<usize>,
-    give_back: Sender<usize>,
+    give_back: SyncSender<usize>,
 }
 
 impl Groups {
@@ -88,7 +91,7 @@ impl Groups {
         if parts.is_empty() {
             return Err(refused.unwrap_or(GroupError::NoController));
         }
-        let (give_back, back) = channel();
+        let (give_back, back) = sync_channel(RETURNING);
         Ok(Groups { parts, free: Vec::new(), made: 0, back, give_back })
     }
 
@@ -136,7 +139,7 @@ pub struct Leaf {
     number: usize,
     /// Processes that the kernel had killed in it for want of memory before.
     kills: u64,
-    give_back: Sender<usize>,
+    give_back: SyncSender<usize>,
 }
 
 impl Leaf {
@@ -161,8 +164,8 @@ impl Leaf {
 
 impl Drop for Leaf {
     fn drop(&mut self) {
-        // Nobody takes it any more at the end.
-        let _ = self.give_back.send(self.number);
+        // Nobody takes it any more at the end; one that finds no room is removed with all others.
+        let _ = self.give_back.try_send(self.number);
     }
 }
 
