@@ -9,7 +9,7 @@ use msgscript_broker::route::overlap;
 
 fuzz_target!(|text: &str| {
     let Ok(config) = Config::of_text(text) else { return };
-    let _ = (config.unavailable(), config.notices());
+    let _ = config.notices();
     let tenants = &config.tables.tenants;
     for (at, tenant) in tenants.iter().enumerate() {
         let run = &tenant.limits.run;
