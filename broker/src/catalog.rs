@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::audit;
 use crate::invocation::Tenant;
 use crate::route::Index;
 use library::Shelves;
@@ -190,6 +191,7 @@ impl Catalog {
 
     /// Puts another state in service, at once and as a whole.
     pub fn replace(&self, snapshot: Snapshot) {
+        audit::catalog_changed(&self.current(), &snapshot);
         self.current.send_replace(Rc::new(snapshot));
     }
 

@@ -37,12 +37,16 @@ pub mod reply;
 pub mod records;
 pub mod statistics;
 pub mod telemetry;
+pub mod audit;
 
 // Around it.
 pub mod app;
 pub mod cli;
+pub mod cgroup;
 pub mod config;
 pub mod doctor;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod etcd;
 pub mod notify;
 pub mod units;

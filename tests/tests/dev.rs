@@ -133,11 +133,7 @@ fn devhttp_reads_the_script_at_each_request() {
     assert_eq!((answer.status, answer.header("content-type")), (500, Some("text/html; charset=utf-8")));
     assert!(answer.text().contains("<mark>    3 | "), "{}", answer.text());
     assert!(answer.text().contains("&lt;b&gt;") && !answer.text().contains("<b>"), "{}", answer.text());
-    assert_eq!(
-        get(&[]).header("content-type"),
-        Some("text/plain"),
-        "others get the usual answer"
-    );
+    assert_eq!(get(&[]).header("content-type"), Some("text/plain"), "others get the usual answer");
     std::fs::write(folder.path().join("page.lua"), "--* subject: page\n--* http: true\nfunction (")
         .expect("written");
     let answer = get(&[("Accept", "text/html")]);

@@ -8,9 +8,11 @@ use std::time::Instant;
 use msgscript_proto::message::{Engine, Plugin, Setup};
 use tokio::sync::watch;
 
+use super::accounts::Accounts;
 use super::{Core, StartError, doors};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Executor, Script, etcd, file};
+use crate::cgroup::Groups;
 use crate::config::value::Backend;
 use crate::config::{Config, Nats};
 use crate::host::Powers;
@@ -110,7 +112,10 @@ async fn rooms(config: &Rc<Config>, tracer: Option<Tracer>) -> Result<Rc<Core>, 
     let (workers, queue) = (config.workers, config.queue);
     let wasm = worker_binary(config, "msgscript-worker-wasm").ok();
     let settings = pool::Settings { workers, queue, plan: spawn_plan(config)?, wasm };
-    let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
+    let groups = groups();
+    let remover = groups.as_ref().map(Groups::remover);
+    let pool =
+        Pool::start(settings, groups).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
     let net = Rc::new(Net::default());
     let core = Rc::new(Core {
@@ -132,13 +137,29 @@ async fn rooms(config: &Rc<Config>, tracer: Option<Tracer>) -> Result<Rc<Core>, 
         net,
         tracer,
         door: OnceCell::new(),
+        accounts: Accounts::default(),
         answering: Rc::new(()),
         started,
+        groups: remover,
     });
     core.admit_network(config);
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
     Ok(core)
+}
+
+/// The broker's control groups, if it may have some.
+fn groups() -> Option<Groups> {
+    match Groups::open() {
+        Ok(groups) => {
+            tracing::info!(limits = groups.told(), "each worker has a control group");
+            Some(groups)
+        }
+        Err(error) => {
+            tracing::info!(%error, "workers have no control groups: their other limits hold them");
+            None
+        }
+    }
 }
 
 /// The compiled modules. They are kept over restarts where the broker has a folder of its own. Without the
