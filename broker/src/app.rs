@@ -46,7 +46,9 @@ use crate::telemetry::trace::Tracer;
 use crate::wasm::Modules;
 use crate::wasm::file::Place;
 pub use build::spawn_plan;
+pub(crate) use build::workbench;
 use doors::{Doors, Stop};
+pub use front::Front;
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;

@@ -7,9 +7,9 @@ pub mod header;
 pub mod library;
 pub mod tenancy;
 
-mod build;
+pub(crate) mod build;
 mod shelf;
-mod versions;
+pub(crate) mod versions;
 
 pub mod etcd;
 pub mod file;

@@ -18,6 +18,7 @@ use crate::config::value::{Backend, LogLevel};
 
 mod broker;
 mod check;
+mod dev;
 mod etcd;
 mod exchange;
 mod list;
@@ -109,6 +110,21 @@ enum Verb {
     /// Libraries in etcd
     #[command(subcommand)]
     Lib(Lib),
+    /// Run a script once, as a server would, and print its answer
+    Dev {
+        #[command(flatten)]
+        script: dev::DevArgs,
+        #[command(flatten)]
+        input: dev::Input,
+    },
+    /// Serve a script over HTTP while it is being written
+    Devhttp {
+        #[command(flatten)]
+        script: dev::DevArgs,
+        /// The port, on this machine only
+        #[arg(long, default_value_t = 7634)]
+        port: u16,
+    },
     /// Show how a folder of scripts differs from etcd: + only there, - only in etcd, ~ not the same
     Diff(FolderArgs),
     /// Put a folder's scripts and libraries into etcd
@@ -208,6 +224,8 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
             man(folder, Args::command()).with_context(|| folder.display().to_string())?;
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Dev { script, input } => dev::dev(script, input, &args.common, out),
+        Verb::Devhttp { script, port } => dev::devhttp(script, *port, &args.common),
         _ if args.common.backend == Backend::File => bail!(
             "this verb is for the etcd backend; with the file backend, put files into the folder of scripts or \
              remove them"
@@ -241,7 +259,11 @@ async fn in_etcd(
         Verb::Diff(folders) => exchange::diff(etcd, &folders.folders(), out, errors).await,
         Verb::Import(folders) => exchange::import(etcd, &folders.folders(), out, errors).await,
         Verb::Export { folder, force } => exchange::export(etcd, folder, *force, out, errors).await,
-        Verb::Check { .. } | Verb::Completion { .. } | Verb::Man { .. } => bail!("this verb needs no etcd"),
+        Verb::Check { .. }
+        | Verb::Completion { .. }
+        | Verb::Man { .. }
+        | Verb::Dev { .. }
+        | Verb::Devhttp { .. } => bail!("this verb needs no etcd"),
     }
 }
 

@@ -385,26 +385,31 @@ fn layers(given: Vec<value::Parsed<value::LayerName>>) -> Vec<Layer> {
 /// Whether and where: our own variables first, then OpenTelemetry's.
 fn traces(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Target>, ConfigError> {
     let get = |name| env(name).filter(|value| !value.trim().is_empty());
-    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    let standard = endpoints.into_iter().any(|name| get(name).is_some());
+    let of_traces = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    let standard = of_traces.or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT"));
     let off = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false");
-    let wanted = get("TELEMETRY_TRACES").map_or(standard, |value| !off(&value));
+    let wanted = get("TELEMETRY_TRACES").map_or(standard.is_some(), |value| !off(&value));
     let disabled = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || get("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
     if !wanted || disabled {
         return Ok(None);
     }
-    let target = match get("OTEL_ENDPOINT") {
-        Some(endpoint) => Target::Otlp(Some(endpoint)),
-        None if standard => Target::Otlp(None),
-        None => return Ok(Some(Target::Stdout)),
+    let url = |endpoint: String, scheme: &str| match endpoint.contains("://") {
+        true => endpoint,
+        false => format!("{scheme}://{endpoint}"),
     };
+    let insecure =
+        ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"].into_iter().find_map(get);
+    let secure = !insecure.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let own = get("OTEL_ENDPOINT").map(|endpoint| url(endpoint, "http"));
+    let standard = standard.map(|endpoint| url(endpoint, if secure { "https" } else { "http" }));
+    let Some(target) = own.or(standard) else { return Ok(Some(Target::Stdout)) };
     for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
         if get(name).is_some_and(|protocol| protocol != "grpc") {
             return Err(bad(name, "traces are sent as `grpc` only (port 4317 of most collectors)"));
         }
     }
-    Ok(Some(target))
+    Ok(Some(Target::Otlp(target)))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod schedule;
 pub mod pool;
 pub mod wasm;
+pub mod workbench;
 pub mod podman;
 
 // 6 powers: what scripts ask for.
