@@ -112,9 +112,13 @@ impl Core {
         now.saturating_duration_since(self.started)
     }
 
-    /// The subject patterns in use.
+    /// The subject patterns in use by scripts that plain messages call.
     fn patterns(&self) -> Vec<Rc<str>> {
-        self.catalog.current().index.patterns().cloned().collect()
+        let snapshot = self.catalog.current();
+        let index = &snapshot.index;
+        let is_called =
+            |pattern: &str| index.by_pattern(pattern).iter().any(|script| script.trigger.is_none());
+        index.patterns().filter(|pattern| is_called(pattern)).cloned().collect()
     }
 
     /// What a tenant may do, and how much.

@@ -18,6 +18,7 @@ use crate::config::value::{Backend, LogLevel};
 
 mod broker;
 mod check;
+mod dead;
 mod etcd;
 mod exchange;
 mod list;
@@ -109,6 +110,9 @@ enum Verb {
     /// Libraries in etcd
     #[command(subcommand)]
     Lib(Lib),
+    /// Messages of streams whose runs failed too often
+    #[command(subcommand)]
+    Dead(dead::Dead),
     /// Show how a folder of scripts differs from etcd: + only there, - only in etcd, ~ not the same
     Diff(FolderArgs),
     /// Put a folder's scripts and libraries into etcd
@@ -208,6 +212,12 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
             man(folder, Args::command()).with_context(|| folder.display().to_string())?;
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Dead(verb) => {
+            let url = args.common.natsurl.clone().or_else(|| std::env::var("NATS_URL").ok());
+            let url = url.context("give the URL of the NATS server: --natsurl, or the variable NATS_URL")?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(dead::dead(verb, &url, out))
+        }
         _ if args.common.backend == Backend::File => bail!(
             "this verb is for the etcd backend; with the file backend, put files into the folder of scripts or \
              remove them"
@@ -241,7 +251,9 @@ async fn in_etcd(
         Verb::Diff(folders) => exchange::diff(etcd, &folders.folders(), out, errors).await,
         Verb::Import(folders) => exchange::import(etcd, &folders.folders(), out, errors).await,
         Verb::Export { folder, force } => exchange::export(etcd, folder, *force, out, errors).await,
-        Verb::Check { .. } | Verb::Completion { .. } | Verb::Man { .. } => bail!("this verb needs no etcd"),
+        Verb::Check { .. } | Verb::Dead(_) | Verb::Completion { .. } | Verb::Man { .. } => {
+            bail!("this verb needs no etcd")
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{Config, Nats};
 use crate::ingress::http;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::nats::{hub, server};
+use crate::streams::Streams;
 use crate::units;
 
 /// A signal to all doors.
@@ -78,6 +79,8 @@ pub(super) async fn open_nats(
     let _ = core.door.set(door.clone());
     let subscriptions = Subscriptions::new(door, &config.queue_group);
     subscriptions.set(core, core.patterns()).await;
+    let mut streams = Streams::new();
+    streams.follow(core);
     let (core, stop) = (core.clone(), intake.clone());
     let following = tokio::task::spawn_local(async move {
         let mut changes = core.catalog.changes();
@@ -87,9 +90,11 @@ pub(super) async fn open_nats(
                 () = stop.clone().wait() => break,
             }
             subscriptions.set(&core, core.patterns()).await;
+            streams.follow(&core);
         }
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
+        streams.leave().await;
     });
     doors.intake.push(Box::pin(async move {
         let _ = following.await;
