@@ -176,6 +176,69 @@ async fn a_dead_letter_is_replayed() {
     assert_eq!(dead(&ground, &["list"]), "");
 }
 
+#[tokio::test]
+async fn a_tenant_reads_its_own_subjects_only() {
+    let ground = ground().await;
+    let mut seen = ground.client.subscribe("seen").await.unwrap();
+    ground.client.flush().await.unwrap();
+    ground.order("theirs").await;
+    let config = stream::Config {
+        name: "MIXED".into(),
+        subjects: vec!["acme.>".into(), "secret.>".into()],
+        ..Default::default()
+    };
+    ground.context.create_stream(config).await.unwrap();
+    for subject in ["secret.a", "acme.a"] {
+        let sent = ground.context.publish(subject, subject.into()).await.unwrap();
+        sent.await.unwrap();
+    }
+    // The first has a subject of its own, in a stream with others'; the second none; the third another's consumer.
+    let script = |subject: &str, name: &str, more: &str| {
+        format!("--* subject: {subject}\n--* name: {name}\n--* stream: MIXED\n{more}\n{TELL}\n")
+    };
+    let tenant = "[[tenant]]\nname = \"acme\"\nsubjects = [\"acme.>\"]\nscripts = \"acme\"\n\
+        [tenant.grants]\nnats = [\"seen\"]\n";
+    let broker = Setup::new()
+        .nats(&ground.server.url())
+        .config(tenant)
+        .file("acme/a.lua", script("acme.*", "a", "--* durable: first"))
+        .file("acme/b.lua", script("secret.*", "b", ""))
+        .start();
+    assert_eq!(&next(&mut seen).await.payload[..], b"acme.a");
+    assert!(broker.log().contains("is not among this folder's"), "{}", broker.log());
+    broker.write("acme/c.lua", script("acme.b", "c", "--* durable: first"));
+    broker.wait_for_words(&["acme/c.lua", "is one for another subject"]);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(300), seen.next()).await.is_err(),
+        "a foreign message"
+    );
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_runs_and_leaves_the_rest() {
+    let ground = ground().await;
+    let mut seen = ground.client.subscribe("seen").await.unwrap();
+    ground.client.flush().await.unwrap();
+    let lua =
+        "function OnMessage(_, p) require('nats').publish('seen', p) require('time').sleep(1) return '' end";
+    let broker = ground.broker("", lua);
+    for n in 0..12 {
+        ground.order(&n.to_string()).await;
+    }
+    let mut got = vec![next(&mut seen).await.payload];
+    broker.signal(Signal::SIGTERM);
+    assert!(broker.wait().success());
+    let _other = ground.broker("", TELL);
+    ground.settled().await;
+    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(300), seen.next()).await {
+        got.push(message.payload);
+    }
+    let mut numbers: Vec<u32> =
+        got.iter().map(|p| std::str::from_utf8(p).unwrap().parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..12).collect::<Vec<_>>(), "each ran, none twice");
+}
+
 #[test]
 fn the_embedded_server_has_no_streams() {
     let text = "--* subject: orders.*\n--* name: order\n--* stream: ORDERS\n";
