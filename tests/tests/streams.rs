@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, Context, stream};
 use futures_util::StreamExt;
 use msgscript_tests::harness::{Broker, NatsServer, Setup, program, wait_until};
+use msgscript_tests::servers::free_port;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -237,6 +238,50 @@ async fn a_drain_finishes_what_runs_and_leaves_the_rest() {
         got.iter().map(|p| std::str::from_utf8(p).unwrap().parse().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..12).collect::<Vec<_>>(), "each ran, none twice");
+}
+
+/// What the script tells stays in a stream, too: the subscriber may be away as well.
+#[tokio::test]
+async fn a_server_killed_under_load_loses_nothing() {
+    let store = TempDir::new().unwrap();
+    let (port, folder) = (free_port().to_string(), store.path().to_str().unwrap().to_owned());
+    let start = || NatsServer::start(&["-js", "-sd", &folder, "-p", &port]);
+    let server = start();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let context = jetstream::new(client.clone());
+    for (name, subjects) in [("ORDERS", "orders.>"), ("DONE", "done.>")] {
+        let config =
+            stream::Config { name: name.into(), subjects: vec![subjects.into()], ..Default::default() };
+        context.create_stream(config).await.unwrap();
+    }
+    let lua = "function OnMessage(_, p) require('nats').publish('done.' .. p, p) return '' end";
+    let ground = Ground { server, context, client, _store: store };
+    let _brokers = [ground.broker("--* ack-wait: 1s", lua), ground.broker("--* ack-wait: 1s", lua)];
+    for n in 0..300 {
+        ground.order(&n.to_string()).await;
+    }
+    let Ground { server, context, client, _store } = ground;
+    drop(server);
+    let ground = Ground { server: start(), context, client, _store };
+    let all = async {
+        loop {
+            // The client may not be back yet.
+            if let Ok(stream) = ground.context.get_stream("DONE").await
+                && let Ok(mut subjects) = stream.info_with_subjects("done.>").await
+            {
+                let mut count = 0;
+                while let Some(Ok(_)) = subjects.next().await {
+                    count += 1;
+                }
+                if count == 300 {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("all messages are run");
+    ground.settled().await;
 }
 
 #[test]
