@@ -19,6 +19,7 @@ use crate::config::value::{Backend, LogLevel};
 mod broker;
 mod check;
 mod dead;
+mod dev;
 mod etcd;
 mod exchange;
 mod list;
@@ -113,6 +114,21 @@ enum Verb {
     /// Messages of streams whose runs failed too often
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// Run a script once, as a server would, and print its answer
+    Dev {
+        #[command(flatten)]
+        script: dev::DevArgs,
+        #[command(flatten)]
+        input: dev::Input,
+    },
+    /// Serve a script over HTTP while it is being written
+    Devhttp {
+        #[command(flatten)]
+        script: dev::DevArgs,
+        /// The port, on this machine only
+        #[arg(long, default_value_t = 7634)]
+        port: u16,
+    },
     /// Show how a folder of scripts differs from etcd: + only there, - only in etcd, ~ not the same
     Diff(FolderArgs),
     /// Put a folder's scripts and libraries into etcd
@@ -218,6 +234,8 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(dead::dead(verb, &url, out))
         }
+        Verb::Dev { script, input } => dev::dev(script, input, &args.common, out),
+        Verb::Devhttp { script, port } => dev::devhttp(script, *port, &args.common),
         _ if args.common.backend == Backend::File => bail!(
             "this verb is for the etcd backend; with the file backend, put files into the folder of scripts or \
              remove them"
@@ -251,9 +269,12 @@ async fn in_etcd(
         Verb::Diff(folders) => exchange::diff(etcd, &folders.folders(), out, errors).await,
         Verb::Import(folders) => exchange::import(etcd, &folders.folders(), out, errors).await,
         Verb::Export { folder, force } => exchange::export(etcd, folder, *force, out, errors).await,
-        Verb::Check { .. } | Verb::Dead(_) | Verb::Completion { .. } | Verb::Man { .. } => {
-            bail!("this verb needs no etcd")
-        }
+        Verb::Check { .. }
+        | Verb::Dead(_)
+        | Verb::Completion { .. }
+        | Verb::Man { .. }
+        | Verb::Dev { .. }
+        | Verb::Devhttp { .. } => bail!("this verb needs no etcd"),
     }
 }
 

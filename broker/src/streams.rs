@@ -94,15 +94,16 @@ impl Default for Streams {
 async fn consume(core: Rc<Core>, script: Rc<Script>, mut stopped: watch::Receiver<bool>) {
     let mut told = String::new();
     loop {
-        let error = match core.door() {
+        let error = match core.door_of(&script.tenant) {
             Some(Door::External(client)) => {
-                let context = async_nats::jetstream::new(client.clone());
+                let context = async_nats::jetstream::new(client);
                 match session::serve(&core, &context, &script, &mut stopped).await {
                     Ok(()) => return,
                     Err(error) => error,
                 }
             }
-            _ => NO_JETSTREAM.to_owned(),
+            Some(Door::Embedded(_)) => NO_JETSTREAM.to_owned(),
+            None => "its tenant's NATS server is not there yet".to_owned(),
         };
         if error != told {
             let script = &*script.source.name;

@@ -77,8 +77,10 @@ pub(super) async fn open_nats(
     };
     // Set once, here.
     let _ = core.door.set(door.clone());
-    let subscriptions = Subscriptions::new(door, &config.queue_group);
+    let subscriptions = Subscriptions::new(door, &config.queue_group, None);
+    let mut tenancy = core.tenancy.subscribe();
     subscriptions.set(core, core.patterns()).await;
+    core.accounts.follow(core).await;
     let mut streams = Streams::new();
     streams.follow(core);
     let (core, stop) = (core.clone(), intake.clone());
@@ -87,13 +89,16 @@ pub(super) async fn open_nats(
         loop {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { break },
+                changed = tenancy.changed() => if changed.is_err() { break },
                 () = stop.clone().wait() => break,
             }
             subscriptions.set(&core, core.patterns()).await;
+            core.accounts.follow(&core).await;
             streams.follow(&core);
         }
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
+        core.accounts.leave(&core).await;
         streams.leave().await;
     });
     doors.intake.push(Box::pin(async move {
@@ -102,7 +107,7 @@ pub(super) async fn open_nats(
     Ok(address)
 }
 
-async fn connect(
+pub(super) async fn connect(
     url: &str,
     creds: Option<&Path>,
     ca: Option<&Path>,
@@ -146,7 +151,7 @@ fn without_login(url: &str) -> (String, Option<(String, Option<String>)>) {
 }
 
 /// URLs without user and password.
-fn redacted(urls: &str) -> String {
+pub(super) fn redacted(urls: &str) -> String {
     let one = |url: &str| {
         let (scheme, rest) = url.trim().split_once("://").unwrap_or(("nats", url));
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
