@@ -14,6 +14,7 @@ use crate::config::{Config, Nats};
 use crate::ingress::http;
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::nats::{hub, server};
+use crate::streams::Streams;
 use crate::units;
 
 /// A signal to all doors.
@@ -80,6 +81,8 @@ pub(super) async fn open_nats(
     let mut tenancy = core.tenancy.subscribe();
     subscriptions.set(core, core.patterns()).await;
     core.accounts.follow(core).await;
+    let mut streams = Streams::new();
+    streams.follow(core);
     let (core, stop) = (core.clone(), intake.clone());
     let following = tokio::task::spawn_local(async move {
         let mut changes = core.catalog.changes();
@@ -91,10 +94,12 @@ pub(super) async fn open_nats(
             }
             subscriptions.set(&core, core.patterns()).await;
             core.accounts.follow(&core).await;
+            streams.follow(&core);
         }
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
         core.accounts.leave(&core).await;
+        streams.leave().await;
     });
     doors.intake.push(Box::pin(async move {
         let _ = following.await;

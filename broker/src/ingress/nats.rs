@@ -393,13 +393,30 @@ async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
         return;
     }
     let mut scripts = snapshot.index.matching(&incoming.subject).into_owned();
-    scripts.retain(|script| via.serves(&app, script));
+    // Those of streams get their messages from there.
+    scripts.retain(|script| script.trigger.is_none() && via.serves(&app, script));
     let trace = app.tracer.as_ref().map(|tracer| Rc::new(begin(tracer, &scripts, &incoming)));
     let (door, reply) = (via.door, incoming.reply.clone());
     let sender = Sender { app: app.clone(), door, reply, trace, _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
         None => serve_raw(&sender, incoming, scripts).await,
+    }
+}
+
+/// A stream's message for a script, as if it had arrived now.
+pub(crate) fn stored(app: &Core, script: &Rc<Script>, message: async_nats::Message) -> Message {
+    let incoming = Incoming::from_client(message);
+    let begin = |tracer| Rc::new(begin(tracer, std::slice::from_ref(script), &incoming));
+    let trace = app.tracer.as_ref().map(begin);
+    Message {
+        shown_subject: incoming.subject.clone(),
+        subject: incoming.subject,
+        call: Call::Message,
+        payload: incoming.payload,
+        headers: incoming.headers,
+        arrived: Instant::now(),
+        trace,
     }
 }
 
