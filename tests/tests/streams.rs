@@ -240,6 +240,67 @@ async fn a_drain_finishes_what_runs_and_leaves_the_rest() {
     assert_eq!(numbers, (0..12).collect::<Vec<_>>(), "each ran, none twice");
 }
 
+/// What a service says of itself.
+async fn ask(client: &async_nats::Client, subject: &str) -> serde_json::Value {
+    let reply = client.request(subject.to_owned(), "".into()).await.unwrap();
+    serde_json::from_slice(&reply.payload).unwrap()
+}
+
+async fn is_discovered(client: async_nats::Client) {
+    for payload in ["yes", "no", "yes"] {
+        client.request("calls.any", payload.into()).await.unwrap();
+    }
+    let ping = ask(&client, "$SRV.PING").await;
+    assert_eq!(
+        (&ping["name"], &ping["type"]),
+        (&"msgscript".into(), &"io.nats.micro.v1.ping_response".into())
+    );
+    let id = ping["id"].as_str().unwrap();
+    let info = ask(&client, &format!("$SRV.INFO.msgscript.{id}")).await;
+    let endpoint = &info["endpoints"][0];
+    assert_eq!((&endpoint["subject"], &endpoint["queue_group"]), (&"calls.*".into(), &"msgscript".into()));
+    let stats = ask(&client, "$SRV.STATS.msgscript").await;
+    // The types of a client library read it.
+    let stats: async_nats::service::Stats = serde_json::from_value(stats).unwrap();
+    let endpoint = &stats.endpoints[0];
+    assert_eq!((endpoint.requests, endpoint.errors), (3, 1));
+    assert_eq!(endpoint.last_error.as_ref().unwrap().status, "script_error");
+    assert!(endpoint.processing_time >= endpoint.average_processing_time);
+    assert!(!endpoint.average_processing_time.is_zero());
+}
+
+const CALLS: &str = "function OnMessage(_, p) if p == 'no' then error('secret') end return p end";
+
+#[tokio::test]
+async fn services_are_discovered() {
+    let broker = Setup::new().script("calls.*", "calls", CALLS).start();
+    is_discovered(broker.nats().await).await;
+    let server = NatsServer::start(&[]);
+    let _broker = Setup::new().nats(&server.url()).script("calls.*", "calls", CALLS).start();
+    is_discovered(async_nats::connect(server.url()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_tenant_is_not_discovered() {
+    let tenant = "[[tenant]]\nname = \"acme\"\nsubjects = [\"acme.>\"]\nscripts = \"acme\"\n";
+    let text = format!("--* subject: acme.a\n--* name: hidden\n{CALLS}\n");
+    let broker =
+        Setup::new().config(tenant).file("acme/a.lua", text).script("calls.*", "calls", CALLS).start();
+    let client = broker.nats().await;
+    assert_eq!(&client.request("acme.a", "yes".into()).await.unwrap().payload[..], b"yes");
+    for subject in ["$SRV.INFO", "$SRV.STATS"] {
+        let told = ask(&client, subject).await;
+        assert_eq!(told["endpoints"].as_array().unwrap().len(), 1, "{told}");
+        assert!(!told.to_string().contains("hidden"));
+    }
+    // Nobody is made to answer where an answer would be a call.
+    let mut answers = client.subscribe("calls.reply").await.unwrap();
+    client.publish_with_reply("$SRV.PING", "calls.reply", "".into()).await.unwrap();
+    client.flush().await.unwrap();
+    broker.wait_for_words(&["request refused: its reply would be a trigger"]);
+    assert!(tokio::time::timeout(Duration::from_millis(200), answers.next()).await.is_err());
+}
+
 /// What the script tells stays in a stream, too: the subscriber may be away as well.
 #[tokio::test]
 async fn a_server_killed_under_load_loses_nothing() {

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use super::front::Front;
 use super::{Core, StartError};
 use crate::config::{Config, Nats};
-use crate::ingress::http;
 use crate::ingress::nats::{Door, Subscriptions};
+use crate::ingress::{discovery, http};
 use crate::nats::{hub, server};
 use crate::streams::Streams;
 use crate::units;
@@ -77,6 +77,11 @@ pub(super) async fn open_nats(
     };
     // Set once, here.
     let _ = core.door.set(door.clone());
+    let telling = discovery::serve(core.clone(), door.clone(), intake.clone().wait());
+    let telling = tokio::task::spawn_local(telling);
+    doors.intake.push(Box::pin(async move {
+        let _ = telling.await;
+    }));
     let subscriptions = Subscriptions::new(door, &config.queue_group, None);
     let mut tenancy = core.tenancy.subscribe();
     subscriptions.set(core, core.patterns()).await;

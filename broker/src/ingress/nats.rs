@@ -371,6 +371,11 @@ fn is_reserved(subject: &str) -> bool {
     subject.starts_with('$') || subject.starts_with("_INBOX.")
 }
 
+/// Whether a message to this subject would set something off: a reply must not.
+pub(crate) fn is_trigger(app: &Core, reply: &str) -> bool {
+    reply.starts_with('$') || !is_reserved(reply) && app.catalog.current().index.answers(reply)
+}
+
 /// Serves one message: runs the scripts that its subject matches, and replies. All of them, not only those
 /// of the pattern it was delivered for: a server gives a queue group one copy of a message, however many of
 /// the group's patterns match.
@@ -380,7 +385,7 @@ async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
     }
     let snapshot = app.catalog.current();
     if let Some(reply) = &incoming.reply
-        && (reply.starts_with('$') || !is_reserved(reply) && snapshot.index.answers(reply))
+        && is_trigger(&app, reply)
     {
         tracing::warn!(
             subject = &*incoming.subject,
