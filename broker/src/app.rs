@@ -21,6 +21,7 @@ use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script};
 use crate::config::value::Backend;
 use crate::config::{self, Config, Start};
+use crate::control::Orders;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
@@ -43,6 +44,7 @@ use crate::wasm::Modules;
 use crate::wasm::file::Place;
 pub use build::spawn_plan;
 use doors::{Doors, Stop};
+pub(crate) use doors::{nats_options, redacted};
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
@@ -65,6 +67,8 @@ pub struct Core {
     pub podman: Rc<Podman>,
     /// How often tenants' functions were called of late, where that is limited.
     rates: RefCell<HashMap<Tenant, Bucket>>,
+    /// What the operator ordered over the control socket.
+    pub orders: Orders,
     /// The last runs.
     pub records: Records,
     /// What runs came to.
@@ -260,12 +264,15 @@ async fn run(config: Config) -> Result<(), StartError> {
     let nats_address = doors::open_nats(&core, &intake, &end, &mut doors).await?;
     let admin_address = doors::open_pages(&core, &intake, &mut doors).await?;
     let http_address = doors::open_http(&core, &intake, &mut doors).await?;
+    let control = doors::open_control(&core, http_address.port())?;
     let status = core.pool.status();
     tracing::info!(
         http = %http_address, nats = nats_address, admin = admin_address.map(|address| address.to_string()),
+        control = control.as_ref().map(|control| control.path.display().to_string()),
         scripts = core.catalog.current().index.list().len(),
         workers = status.ready, took_ms = core.started.elapsed().as_millis(), version = crate::VERSION, "ready"
     );
+    let control = control.map(|control| tokio::task::spawn_local(control.serve(core.clone())));
     let manager = ServiceManager::from_env(&|name| std::env::var(name).ok());
     manager.ready();
     tokio::select! {
@@ -273,6 +280,7 @@ async fn run(config: Config) -> Result<(), StartError> {
         () = manager.keep_telling() => {}
     }
     manager.stopping();
+    core.orders.stopping();
     tracing::info!("stopping: no new messages, finishing what runs");
     intake.set();
     let finished = async {
@@ -304,11 +312,16 @@ async fn run(config: Config) -> Result<(), StartError> {
     if let Some(exporting) = exporting {
         exporting.finish().await;
     }
+    if let Some(control) = control {
+        // Its file is gone when we are.
+        control.abort();
+        let _ = control.await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+/// Until SIGTERM, SIGINT or an order. SIGHUP reads the configuration again.
 async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
     let stream = |kind| signal(kind).map_err(|error: io::Error| StartError::other("signals", error));
     let mut terminate = stream(SignalKind::terminate())?;
@@ -318,21 +331,34 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(core),
+            () = core.orders.stop() => return Ok(()),
+            // The log has it.
+            _ = hangup.recv() => drop(reload(core)),
         }
     }
 }
 
 /// Takes over what can change while running (limits of runs, the form of replies); the rest needs a new
-/// start. An invalid configuration changes nothing.
-fn reload(core: &Core) {
+/// start.
+///
+/// # Errors
+/// An invalid configuration changes nothing; the text says what is wrong with it.
+pub(crate) fn reload(core: &Core) -> Result<(), String> {
     let env = |name: &str| std::env::var(name).ok();
-    match config::start(std::env::args_os(), &env) {
-        Ok(Start::Serve(config)) => {
+    let read = match config::start(std::env::args_os(), &env) {
+        Ok(Start::Serve(config)) => Ok(config),
+        Ok(_) => Err("the command line asks for something else".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    match read {
+        Ok(config) => {
             core.configure(*config);
             tracing::info!("configuration reloaded");
+            Ok(())
         }
-        Ok(_) => tracing::error!("configuration not reloaded: the command line asks for something else"),
-        Err(error) => tracing::error!(%error, "configuration not reloaded: the old one stays in force"),
+        Err(error) => {
+            tracing::error!(error, "configuration not reloaded: the old one stays in force");
+            Err(format!("configuration not reloaded: {error}"))
+        }
     }
 }

@@ -17,10 +17,15 @@ use crate::config::args::normalize_args;
 use crate::config::value::{Backend, LogLevel};
 
 mod broker;
+mod call;
 mod check;
 mod etcd;
 mod exchange;
 mod list;
+mod new;
+mod orders;
+mod remote;
+mod status;
 mod store;
 
 pub use broker::broker;
@@ -129,6 +134,39 @@ enum Verb {
         #[command(flatten)]
         folders: FolderArgs,
     },
+    /// Write a script to begin with
+    New(new::New),
+    /// Send a message to a function over NATS and print its answer; the status is 1 if that is an error
+    Call(call::Call),
+    /// Show how a broker on this machine fares: workers, queue, runs by tenant and script
+    Status {
+        #[command(flatten)]
+        target: remote::Target,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The same again and again, the busiest scripts first
+    Top {
+        #[command(flatten)]
+        target: remote::Target,
+        #[command(flatten)]
+        options: status::Top,
+        /// As JSON, an object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what scripts of a broker on this machine logged, and how they failed
+    Logs {
+        #[command(flatten)]
+        target: remote::Target,
+        #[command(flatten)]
+        options: orders::Logs,
+    },
+    /// Stop a broker on this machine: no new messages, finish what runs. Waits until it has
+    Drain(remote::Target),
+    /// Have a broker on this machine read its configuration again
+    Reload(remote::Target),
     /// Write a completion script for a shell to standard output
     Completion {
         /// The shell
@@ -208,6 +246,16 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
             man(folder, Args::command()).with_context(|| folder.display().to_string())?;
             Ok(ExitCode::SUCCESS)
         }
+        Verb::New(options) => new::new(options, out),
+        Verb::Call(options) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(call::call(options, args.common.natsurl.as_deref(), out, errors))
+        }
+        Verb::Status { target, json } => status::status(target, *json, out),
+        Verb::Top { target, options, json } => status::top(target, options, *json, out),
+        Verb::Logs { target, options } => orders::logs(target, options, out, errors),
+        Verb::Drain(target) => orders::drain(target, out),
+        Verb::Reload(target) => orders::reload(target, out),
         _ if args.common.backend == Backend::File => bail!(
             "this verb is for the etcd backend; with the file backend, put files into the folder of scripts or \
              remove them"
@@ -241,7 +289,7 @@ async fn in_etcd(
         Verb::Diff(folders) => exchange::diff(etcd, &folders.folders(), out, errors).await,
         Verb::Import(folders) => exchange::import(etcd, &folders.folders(), out, errors).await,
         Verb::Export { folder, force } => exchange::export(etcd, folder, *force, out, errors).await,
-        Verb::Check { .. } | Verb::Completion { .. } | Verb::Man { .. } => bail!("this verb needs no etcd"),
+        _ => bail!("this verb needs no etcd"),
     }
 }
 

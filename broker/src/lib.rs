@@ -41,6 +41,7 @@ pub mod telemetry;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod doctor;
 pub mod etcd;
 pub mod notify;

@@ -13,6 +13,7 @@ use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Executor, Script, etcd, file};
 use crate::config::Config;
 use crate::config::value::Backend;
+use crate::control::Orders;
 use crate::host::Powers;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
@@ -95,6 +96,7 @@ pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result
         modules: modules(config, &pool),
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),
+        orders: Orders::default(),
         records: Records::default(),
         statistics: Statistics::new(started),
         secrets: Secrets::default(),
