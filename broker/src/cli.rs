@@ -135,9 +135,9 @@ enum Verb {
         folders: FolderArgs,
     },
     /// Write a script to begin with
-    New(new::New),
+    New(new::NewArgs),
     /// Send a message to a function over NATS and print its answer; the status is 1 if that is an error
-    Call(call::Call),
+    Call(call::CallArgs),
     /// Show how a broker on this machine fares: workers, queue, runs by tenant and script
     Status {
         #[command(flatten)]
@@ -151,7 +151,7 @@ enum Verb {
         #[command(flatten)]
         target: remote::Target,
         #[command(flatten)]
-        options: status::Top,
+        options: status::TopArgs,
         /// As JSON, an object a line
         #[arg(long)]
         json: bool,
@@ -161,7 +161,7 @@ enum Verb {
         #[command(flatten)]
         target: remote::Target,
         #[command(flatten)]
-        options: orders::Logs,
+        options: orders::LogsArgs,
     },
     /// Stop a broker on this machine: no new messages, finish what runs. Waits until it has
     Drain(remote::Target),

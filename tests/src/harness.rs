@@ -46,6 +46,7 @@ pub struct Setup {
     port: u16,
     embedded_nats: Option<String>,
     workers: Option<usize>,
+    usual_control: bool,
 }
 
 impl Setup {
@@ -118,6 +119,13 @@ impl Setup {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Setup {
         self.workers = Some(workers);
+        self
+    }
+
+    /// With its control socket where brokers have it by themselves.
+    #[must_use]
+    pub fn usual_control(mut self) -> Setup {
+        self.usual_control = true;
         self
     }
 
@@ -200,6 +208,10 @@ impl Setup {
                 command.args(["--embedded-nats", address])
             }
         };
+        // Each its own: by itself it would be in a folder that outlives the test.
+        if !self.usual_control && !self.args.iter().any(|arg| arg.starts_with("--control")) {
+            command.arg("--control").arg(folder.path().join("control.sock"));
+        }
         command.args(&self.args);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the broker starts");
@@ -250,6 +262,12 @@ impl Broker {
             assert!(Instant::now() < deadline, "no event: {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Its control socket.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
     }
 
     fn ready(&self) -> Option<serde_json::Value> {

@@ -14,7 +14,7 @@ use crate::config::value::{Parsed, Span};
 
 /// What `call` is told.
 #[derive(Debug, clap::Args)]
-pub(super) struct Call {
+pub(super) struct CallArgs {
     /// The subject
     subject: String,
     /// The payload; `-` is standard input, `@FILE` a file
@@ -36,7 +36,7 @@ pub(super) struct Call {
 
 /// Sends it and prints the answers. Status 1 if one is an error.
 pub(super) async fn call(
-    call: &Call,
+    call: &CallArgs,
     natsurl: Option<&str>,
     out: &mut dyn Write,
     errors: &mut dyn Write,

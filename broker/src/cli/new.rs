@@ -11,7 +11,7 @@ use crate::route::check_script_subject;
 
 /// What `new` is told.
 #[derive(Debug, clap::Args)]
-pub(super) struct New {
+pub(super) struct NewArgs {
     /// The file to write; it must not be there
     file: PathBuf,
     /// Its subject [default: the file's name without `.lua`]
@@ -42,7 +42,7 @@ end
 "#;
 
 /// Writes it.
-pub(super) fn new(new: &New, out: &mut dyn Write) -> Result<ExitCode> {
+pub(super) fn new(new: &NewArgs, out: &mut dyn Write) -> Result<ExitCode> {
     let stem = new.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     if new.file.extension().is_none_or(|it| it != "lua") {
         bail!("{}: the name of a script's file ends in `.lua`", new.file.display());

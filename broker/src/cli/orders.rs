@@ -11,7 +11,7 @@ use crate::control::wire::{Filter, Request, Word};
 
 /// What `logs` is told.
 #[derive(Debug, clap::Args)]
-pub(super) struct Logs {
+pub(super) struct LogsArgs {
     /// Show events as they happen, until interrupted
     #[arg(short, long)]
     follow: bool,
@@ -29,7 +29,7 @@ pub(super) struct Logs {
 /// Shows log events, until the broker ends if they are followed.
 pub(super) fn logs(
     target: &Target,
-    options: &Logs,
+    options: &LogsArgs,
     out: &mut dyn Write,
     errors: &mut dyn Write,
 ) -> Result<ExitCode> {

@@ -20,7 +20,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// What `top` is told.
 #[derive(Debug, clap::Args)]
-pub(super) struct Top {
+pub(super) struct TopArgs {
     /// Seconds between looks
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     interval: f64,
@@ -41,7 +41,7 @@ pub(super) fn status(target: &Target, json: bool, out: &mut dyn Write) -> Result
 }
 
 /// Shows how it fares until it is interrupted: the scripts that ran most since the last look first.
-pub(super) fn top(target: &Target, options: &Top, json: bool, out: &mut dyn Write) -> Result<ExitCode> {
+pub(super) fn top(target: &Target, options: &TopArgs, json: bool, out: &mut dyn Write) -> Result<ExitCode> {
     let pause = Duration::try_from_secs_f64(options.interval.max(0.1))?;
     let clear = std::io::stdout().is_terminal() && !json;
     let mut before: HashMap<Key, u64> = HashMap::new();
