@@ -1,5 +1,6 @@
 //! The server put together: builds the rooms, opens the doors, waits for the end, drains.
 
+mod accounts;
 mod build;
 mod doors;
 mod front;
@@ -17,8 +18,11 @@ use msgscript_proto::message::Limits;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::accounts::Accounts;
+use crate::audit::{self, Act, Event};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Script};
+use crate::cgroup::Remover;
 use crate::config::value::Backend;
 use crate::config::{self, Config, Start};
 use crate::control::Orders;
@@ -43,8 +47,10 @@ use crate::telemetry::trace::Tracer;
 use crate::wasm::Modules;
 use crate::wasm::file::Place;
 pub use build::spawn_plan;
+pub(crate) use build::workbench;
 use doors::{Doors, Stop};
 pub(crate) use doors::{nats_options, redacted};
+pub use front::Front;
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
 const CONFIGURATION: u8 = 78;
@@ -86,9 +92,13 @@ pub struct Core {
     /// Makes spans, if messages are traced.
     pub tracer: Option<Tracer>,
     door: OnceCell<Door>,
+    /// The doors of tenants with a NATS account of their own.
+    accounts: Accounts,
     /// Held by each answer over NATS until it is sent.
     pub(crate) answering: Rc<()>,
     started: Instant,
+    /// Removes the workers' control groups at the end.
+    groups: Option<Remover>,
 }
 
 impl Core {
@@ -116,9 +126,26 @@ impl Core {
         now.saturating_duration_since(self.started)
     }
 
-    /// The subject patterns in use.
+    /// The door that a tenant's messages go by: its own, or that of all who have none; `None` while it is not
+    /// open.
+    #[must_use]
+    pub fn door_of(&self, tenant: &str) -> Option<Door> {
+        if self.has_account(tenant) { self.accounts.door(tenant) } else { self.door().cloned() }
+    }
+
+    /// Whether a tenant has a NATS account of its own.
+    #[must_use]
+    pub fn has_account(&self, tenant: &str) -> bool {
+        self.policies.borrow().have_account(tenant)
+    }
+
+    /// The subject patterns of those who have no NATS account of their own.
     fn patterns(&self) -> Vec<Rc<str>> {
-        self.catalog.current().index.patterns().cloned().collect()
+        let snapshot = self.catalog.current();
+        let shared = snapshot.index.list().iter().filter(|script| !self.has_account(&script.tenant));
+        let mut patterns: Vec<Rc<str>> = shared.map(|script| script.subject.clone()).collect();
+        patterns.dedup();
+        patterns
     }
 
     /// What a tenant may do, and how much.
@@ -143,8 +170,9 @@ impl Core {
         let policy = self.policy(&script.tenant);
         let limits = &policy.limits;
         let (memory, output) = (policy.memory(script), limits.run.output);
-        let folders = !policy.grants.files.is_empty();
-        Limits { memory, output, log: LOG_LIMIT, host_calls: limits.host_calls, folders }
+        let (scratch, scratch_files) = (limits.scratch.min(memory), limits.scratch_files);
+        let (log, host_calls, folders) = (LOG_LIMIT, limits.host_calls, !policy.grants.files.is_empty());
+        Limits { memory, output, log, host_calls, folders, scratch, scratch_files }
     }
 
     /// Where a script's files may be: relative paths start from its own folder, and a named tenant's stay
@@ -216,6 +244,9 @@ impl StartError {
 #[must_use]
 pub fn serve(config: Config) -> ExitCode {
     telemetry::init(config.log.into());
+    if let Err(error) = audit::open(config.audit_log.as_deref()) {
+        return fail(&cannot_audit(&config, &error));
+    }
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
@@ -226,10 +257,16 @@ pub fn serve(config: Config) -> ExitCode {
     };
     let local = tokio::task::LocalSet::new();
     let result = local.block_on(&runtime, run(config));
+    audit::close();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn cannot_audit(config: &Config, error: &io::Error) -> StartError {
+    let path = config.audit_log.as_deref().unwrap_or(Path::new(""));
+    StartError::other(&format!("cannot write the audit log {}", path.display()), error)
 }
 
 fn fail(error: &StartError) -> ExitCode {
@@ -273,6 +310,7 @@ async fn run(config: Config) -> Result<(), StartError> {
         workers = status.ready, took_ms = core.started.elapsed().as_millis(), version = crate::VERSION, "ready"
     );
     let control = control.map(|control| tokio::task::spawn_local(control.serve(core.clone())));
+    audit::record(Act::Started, &Event::told(crate::VERSION));
     let manager = ServiceManager::from_env(&|name| std::env::var(name).ok());
     manager.ready();
     tokio::select! {
@@ -282,6 +320,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     manager.stopping();
     core.orders.stopping();
     tracing::info!("stopping: no new messages, finishing what runs");
+    audit::record(Act::Draining, &Event::default());
     intake.set();
     let finished = async {
         futures_util::future::join_all(doors.intake).await;
@@ -304,11 +343,19 @@ async fn run(config: Config) -> Result<(), StartError> {
         futures_util::future::join_all(doors.end).await;
         core.podman.gone().await;
         core.locks.close().await;
-        if let Some(Door::External(client)) = core.door() {
-            let _ = client.flush().await;
-        }
+        let accounts = core.accounts.doors();
+        let flushing = accounts.iter().chain(core.door()).map(async |door| {
+            if let Door::External(client) = door {
+                let _ = client.flush().await;
+            }
+        });
+        futures_util::future::join_all(flushing).await;
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
+    if let Some(groups) = &core.groups {
+        let _ = tokio::time::timeout(CLOSING, core.pool.end()).await;
+        groups.remove();
+    }
     if let Some(exporting) = exporting {
         exporting.finish().await;
     }
@@ -318,6 +365,7 @@ async fn run(config: Config) -> Result<(), StartError> {
         let _ = control.await;
     }
     tracing::info!("stopped");
+    audit::record(Act::Stopped, &Event::default());
     Ok(())
 }
 
@@ -345,20 +393,26 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
 /// An invalid configuration changes nothing; the text says what is wrong with it.
 pub(crate) fn reload(core: &Core) -> Result<(), String> {
     let env = |name: &str| std::env::var(name).ok();
-    let read = match config::start(std::env::args_os(), &env) {
-        Ok(Start::Serve(config)) => Ok(config),
-        Ok(_) => Err("the command line asks for something else".to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    match read {
-        Ok(config) => {
+    let reloaded = match config::start(std::env::args_os(), &env) {
+        Ok(Start::Serve(config)) => {
             core.configure(*config);
             tracing::info!("configuration reloaded");
             Ok(())
         }
+        Ok(_) => Err("the command line asks for something else".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    // Opened again in any case: it may have been moved away.
+    let config = core.config();
+    if let Err(error) = audit::open(config.audit_log.as_deref()) {
+        tracing::error!(error = %cannot_audit(&config, &error), "the audit log goes where it went before");
+    }
+    match &reloaded {
+        Ok(()) => audit::record(Act::Reloaded, &Event::default()),
         Err(error) => {
             tracing::error!(error, "configuration not reloaded: the old one stays in force");
-            Err(format!("configuration not reloaded: {error}"))
+            audit::record(Act::NotReloaded, &Event::told(error));
         }
     }
+    reloaded.map_err(|error| format!("configuration not reloaded: {error}"))
 }

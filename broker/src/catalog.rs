@@ -7,9 +7,9 @@ pub mod header;
 pub mod library;
 pub mod tenancy;
 
-mod build;
+pub(crate) mod build;
 mod shelf;
-mod versions;
+pub(crate) mod versions;
 
 pub mod etcd;
 pub mod file;
@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::audit;
 use crate::invocation::Tenant;
 use crate::route::Index;
 use library::Shelves;
@@ -190,6 +191,7 @@ impl Catalog {
 
     /// Puts another state in service, at once and as a whole.
     pub fn replace(&self, snapshot: Snapshot) {
+        audit::catalog_changed(&self.current(), &snapshot);
         self.current.send_replace(Rc::new(snapshot));
     }
 

@@ -19,6 +19,7 @@ use crate::config::value::{Backend, LogLevel};
 mod broker;
 mod call;
 mod check;
+mod dev;
 mod etcd;
 mod exchange;
 mod list;
@@ -114,6 +115,21 @@ enum Verb {
     /// Libraries in etcd
     #[command(subcommand)]
     Lib(Lib),
+    /// Run a script once, as a server would, and print its answer
+    Dev {
+        #[command(flatten)]
+        script: dev::DevArgs,
+        #[command(flatten)]
+        input: dev::Input,
+    },
+    /// Serve a script over HTTP while it is being written
+    Devhttp {
+        #[command(flatten)]
+        script: dev::DevArgs,
+        /// The port, on this machine only
+        #[arg(long, default_value_t = 7634)]
+        port: u16,
+    },
     /// Show how a folder of scripts differs from etcd: + only there, - only in etcd, ~ not the same
     Diff(FolderArgs),
     /// Put a folder's scripts and libraries into etcd
@@ -256,6 +272,8 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
         Verb::Logs { target, options } => orders::logs(target, options, out, errors),
         Verb::Drain(target) => orders::drain(target, out),
         Verb::Reload(target) => orders::reload(target, out),
+        Verb::Dev { script, input } => dev::dev(script, input, &args.common, out),
+        Verb::Devhttp { script, port } => dev::devhttp(script, *port, &args.common),
         _ if args.common.backend == Backend::File => bail!(
             "this verb is for the etcd backend; with the file backend, put files into the folder of scripts or \
              remove them"

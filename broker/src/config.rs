@@ -22,7 +22,7 @@ use args::{Args, Verb};
 use file::File;
 use settings::Settings;
 use tenant::Tables;
-use value::{Backend, LogLevel, NatsReply};
+use value::{Backend, Isolation, LogLevel, NatsReply};
 
 pub mod args;
 mod file;
@@ -77,6 +77,8 @@ pub struct Config {
     pub admin_token_file: Option<PathBuf>,
     /// Address of a listener of its own for the operator's pages; without one they are on [`Self::http`].
     pub admin_bind: Option<SocketAddr>,
+    /// How far one worker's use goes, for the tenant `default`.
+    pub isolation: Isolation,
     /// Number of workers, 1 to 1024.
     pub workers: usize,
     /// Number of invocations that may wait, at least 1.
@@ -89,6 +91,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long running scripts may go on when the broker stops.
     pub drain_timeout: Duration,
+    /// File of the audit log; without one it is part of the standard log.
+    pub audit_log: Option<PathBuf>,
     /// Folder for the broker's own files; without one, a private temporary folder.
     pub state_dir: Option<PathBuf>,
     /// Where the control socket is.
@@ -226,11 +230,21 @@ impl Config {
             return Err(bad("admin-bind", "this is the address of the HTTP server itself"));
         }
         let scripts = given.script.clone().unwrap_or_else(|| ".".into());
+        let (nats, tables) = (nats(&given)?, Tables::check(file, &limits, queue)?);
+        if matches!(nats, Nats::Embedded(_))
+            && let Some(tenant) = tables.tenants.iter().find(|tenant| tenant.nats.is_some())
+        {
+            let place = format!("tenant `{}`", tenant.name);
+            return Err(bad(
+                &place,
+                "an account of its own (`nats`) needs an external NATS server (natsurl)",
+            ));
+        }
         Ok(Config {
             backend: given.backend.unwrap_or(Backend::File),
             folders: Folders::new(&scripts, given.library.as_deref().and_then(not_empty)),
             etcd: etcd(env("ETCD_ENDPOINTS"), given.etcdurl.as_deref())?,
-            nats: nats(&given)?,
+            nats,
             queue_group: queue_group(given.queue_group)?,
             nats_reply: given.nats_reply.unwrap_or(NatsReply::Raw),
             plugin: given.plugin.filter(|path| not_empty(path).is_some()),
@@ -238,12 +252,14 @@ impl Config {
             http,
             admin_token_file: given.admin_token_file,
             admin_bind: given.admin_bind,
+            isolation: given.isolation.unwrap_or(Isolation::Tenant),
             workers: count("workers", given.workers, cpus(), 1024)?,
             queue,
             containers: count("containers", given.containers, (2 * cpus()).min(1024), 1024)?,
             podman: Socket::from_env(env),
             drain_timeout: given.drain_timeout.map_or(Duration::from_secs(10), |span| span.0.0),
             control: control(given.control, env, given.state_dir.as_deref()),
+            audit_log: given.audit_log,
             state_dir: given.state_dir,
             worker_dir: given.worker_dir,
             allow: given.allow.unwrap_or_default().into_iter().map(|grant| grant.0).collect(),
@@ -251,9 +267,19 @@ impl Config {
             sandbox_without: layers(given.sandbox_without.unwrap_or_default()),
             landlock_abi: None,
             traces: traces(env)?,
-            tables: Tables::check(file, &limits, queue)?,
+            tables,
             limits,
         })
+    }
+
+    /// What a configuration file of this text alone says.
+    ///
+    /// # Errors
+    /// When anything is wrong with it.
+    #[cfg(fuzzing)]
+    pub fn of_text(text: &str) -> Result<Config, ConfigError> {
+        let file = File::read(text).map_err(|text| ConfigError::File { path: PathBuf::new(), text })?;
+        Config::new(Settings::default(), &|_| None, file)
     }
 
     /// What is configured but does nothing in this version, or leaves a door open: for the log.
@@ -371,26 +397,31 @@ fn layers(given: Vec<value::Parsed<value::LayerName>>) -> Vec<Layer> {
 /// Whether and where: our own variables first, then OpenTelemetry's.
 fn traces(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Target>, ConfigError> {
     let get = |name| env(name).filter(|value| !value.trim().is_empty());
-    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    let standard = endpoints.into_iter().any(|name| get(name).is_some());
+    let of_traces = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    let standard = of_traces.or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT"));
     let off = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false");
-    let wanted = get("TELEMETRY_TRACES").map_or(standard, |value| !off(&value));
+    let wanted = get("TELEMETRY_TRACES").map_or(standard.is_some(), |value| !off(&value));
     let disabled = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || get("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
     if !wanted || disabled {
         return Ok(None);
     }
-    let target = match get("OTEL_ENDPOINT") {
-        Some(endpoint) => Target::Otlp(Some(endpoint)),
-        None if standard => Target::Otlp(None),
-        None => return Ok(Some(Target::Stdout)),
+    let url = |endpoint: String, scheme: &str| match endpoint.contains("://") {
+        true => endpoint,
+        false => format!("{scheme}://{endpoint}"),
     };
+    let insecure =
+        ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"].into_iter().find_map(get);
+    let secure = !insecure.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let own = get("OTEL_ENDPOINT").map(|endpoint| url(endpoint, "http"));
+    let standard = standard.map(|endpoint| url(endpoint, if secure { "https" } else { "http" }));
+    let Some(target) = own.or(standard) else { return Ok(Some(Target::Stdout)) };
     for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
         if get(name).is_some_and(|protocol| protocol != "grpc") {
             return Err(bad(name, "traces are sent as `grpc` only (port 4317 of most collectors)"));
         }
     }
-    Ok(Some(target))
+    Ok(Some(Target::Otlp(target)))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use msgscript_proto::message::Engine;
 use msgscript_proto::sandbox::Layer;
 use nix::unistd::Uid;
 
+use crate::cgroup::Groups;
 use crate::podman::client::Client;
 use crate::podman::socket::Socket;
 use crate::pool::spawn::{SpawnError, Spawner};
@@ -130,10 +131,22 @@ fn machine() -> Vec<String> {
         format!("user: {} ({user})", Uid::effective()),
         format!("users mapped: {}", read("/proc/self/uid_map")),
         format!("control groups: {}", read("/proc/self/cgroup")),
+        format!("control groups for workers: {}", groups()),
         format!("core dumps go to: {} (workers make none)", read("/proc/sys/kernel/core_pattern")),
         format!("yama ptrace scope: {}", read("/proc/sys/kernel/yama/ptrace_scope")),
         format!("speculation: {}", speculation()),
     ]
+}
+
+/// Whether workers get control groups here. They are held without, too.
+fn groups() -> String {
+    match Groups::open() {
+        Ok(groups) => {
+            groups.remover().remove();
+            groups.told()
+        }
+        Err(error) => format!("none ({error}); the resource limits hold workers as well"),
+    }
 }
 
 /// A small file on one line.

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod schedule;
 pub mod pool;
 pub mod wasm;
+pub mod workbench;
 pub mod podman;
 
 // 6 powers: what scripts ask for.
@@ -36,13 +37,17 @@ pub mod reply;
 pub mod records;
 pub mod statistics;
 pub mod telemetry;
+pub mod audit;
 
 // Around it.
 pub mod app;
 pub mod cli;
+pub mod cgroup;
 pub mod config;
 pub mod control;
 pub mod doctor;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod etcd;
 pub mod notify;
 pub mod units;

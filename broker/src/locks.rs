@@ -2,7 +2,7 @@
 //!
 //! Takes a name and a deadline, gives a [`Held`] that lets go when it is dropped. Two queues, each first come,
 //! first served: in this broker, and, with an etcd, among brokers, which stand in line by keys
-//! `msgscript/locks/<name>/<lease>`. The lease is kept alive; a broker that dies frees its locks within
+//! `msgscript/locks/<name>/<lease>-<number>`. The lease is kept alive; a broker that dies frees its locks within
 //! [`lease::LIFE`] seconds. A run whose lease is lost cannot write to etcd any more, since each of its writes
 //! names the key under which it holds the lock ([`Held::guard`]); its other effects happen at least once.
 
@@ -15,10 +15,11 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use etcd_client::{
-    Client, Compare, CompareOp, EventType, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn,
-    TxnOp, TxnOpResponse, WatchOptions,
+    Client, EventType, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+    TxnResponse, WatchOptions,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use crate::catalog::header::Lock;
 use crate::catalog::{LOCKS, Script};
@@ -26,6 +27,9 @@ use crate::etcd::{Link, text};
 use crate::host::etcd::Guard;
 use crate::invocation::DEFAULT_TENANT;
 use lease::{Lease, Leases};
+
+/// How long one request to hand a lock back may take.
+const HAND_BACK: Duration = Duration::from_secs(2);
 
 /// Pause before etcd is asked again after it failed.
 const RETRY: Duration = Duration::from_millis(200);
@@ -181,12 +185,16 @@ impl std::fmt::Debug for ClientHandle {
 }
 
 impl Place {
+    /// Takes the key away. Others wait for that, and the lease lives on with the broker: so for as long as it takes.
     async fn leave(mut self) {
         let client = &mut self.client.0;
-        let left =
-            tokio::time::timeout(Duration::from_secs(lease::LIFE), client.delete(self.key, None)).await;
-        if let Ok(Err(error)) = left {
-            tracing::debug!(error = text(&error), "a lock goes with its lease");
+        while self.lease.is_good() {
+            match tokio::time::timeout(HAND_BACK, client.delete(&*self.key, None)).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) => tracing::debug!(error = text(&error), "a lock is not handed back yet"),
+                Err(_) => {}
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 }
@@ -208,14 +216,48 @@ async fn stand(leases: &Rc<Leases>, name: &str, why: &mut Option<String>) -> Pla
     }
 }
 
-/// Removes its key when the wait for a turn is given up.
-struct Waiting(Option<Place>);
+/// A place that may not be ours yet. When the wait is given up it is left, but not before the request for it
+/// was answered: a key that came after that would stay.
+struct Waiting {
+    place: Option<Place>,
+    asked: Option<JoinHandle<Result<TxnResponse, etcd_client::Error>>>,
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(place) = self.0.take() {
-            tokio::task::spawn_local(place.leave());
+        let asked = self.asked.take();
+        if let Some(place) = self.place.take() {
+            tokio::task::spawn_local(async move {
+                if let Some(asked) = asked {
+                    let _ = asked.await;
+                }
+                place.leave().await;
+            });
         }
+    }
+}
+
+impl Waiting {
+    /// Asks for a place, under a key that nobody else ever has. Gives the first in line.
+    async fn ask(
+        &mut self,
+        mut client: Client,
+        lease: i64,
+        first: TxnOp,
+    ) -> Result<Option<(Vec<u8>, i64)>, etcd_client::Error> {
+        let Some(place) = &mut self.place else { return Ok(None) };
+        let put = TxnOp::put(&*place.key, "", Some(PutOptions::new().with_lease(lease)));
+        let txn = Txn::new().and_then([put, first]);
+        let asked = self.asked.insert(tokio::task::spawn_local(async move { client.txn(txn).await }));
+        let answer = asked.await;
+        self.asked = None;
+        let Ok(answer) = answer else { return Ok(None) };
+        let answer = answer?;
+        place.created = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+        Ok(answer.op_responses().into_iter().find_map(|response| match response {
+            TxnOpResponse::Get(got) => owner_of(&got),
+            _ => None,
+        }))
     }
 }
 
@@ -225,34 +267,19 @@ async fn wait_turn(
     name: &str,
 ) -> Result<Option<Place>, etcd_client::Error> {
     let prefix = prefix(name);
-    let key = format!("{prefix}{:016x}", lease.id());
+    let (id, key) = (lease.id(), format!("{prefix}{:016x}-{}", lease.id(), lease.next()));
     let mut asking = client.clone();
     let first =
         GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend).with_limit(1);
-    let put = TxnOp::put(key.clone(), "", Some(PutOptions::new().with_lease(lease.id())));
-    let txn = Txn::new()
-        .when([Compare::create_revision(key.clone(), CompareOp::Equal, 0)])
-        .and_then([put, TxnOp::get(prefix.clone(), Some(first.clone()))])
-        .or_else([TxnOp::get(key.clone(), None)]);
-    let answer = asking.txn(txn).await?;
-    if !answer.succeeded() {
-        // What a run before left behind and is being deleted: it must go first.
-        asking.delete(key, None).await?;
-        return Ok(None);
-    }
-    let created = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
-    let mut place = Waiting(Some(Place { key: key.clone(), created, lease, client: ClientHandle(client) }));
-    let mut owner = answer.op_responses().into_iter().find_map(|response| match response {
-        TxnOpResponse::Get(got) => owner_of(&got),
-        _ => None,
-    });
+    let place = Place { key: key.clone(), created: 0, lease, client: ClientHandle(client.clone()) };
+    let mut waiting = Waiting { place: Some(place), asked: None };
+    let mut owner = waiting.ask(client, id, TxnOp::get(prefix.clone(), Some(first.clone()))).await?;
+    let created = waiting.place.as_ref().map_or(0, |place| place.created);
     loop {
-        match owner {
-            Some((holder, at)) if holder == key.as_bytes() && at == created => return Ok(place.0.take()),
-            Some(_) => {}
-            None => return Ok(None),
+        if owner.is_some_and(|(holder, at)| holder == key.as_bytes() && at == created) {
+            return Ok(waiting.place.take());
         }
-        // The one before us in line; when it is gone, we look again.
+        // The one before us in line; when it is gone, we look again. If there is none, our own key is gone.
         let before = GetOptions::new()
             .with_prefix()
             .with_sort(SortTarget::Create, SortOrder::Descend)
@@ -260,10 +287,19 @@ async fn wait_turn(
             .with_max_create_revision(created - 1);
         let answer = asking.get(prefix.clone(), Some(before)).await?;
         let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
-        if let Some((before, _)) = owner_of(&answer) {
-            wait_gone(&mut asking, before, revision + 1).await?;
-        }
-        owner = owner_of(&asking.get(prefix.clone(), Some(first.clone())).await?);
+        owner = match owner_of(&answer) {
+            Some((before, _)) => {
+                wait_gone(&mut asking, before, revision + 1).await?;
+                owner_of(&asking.get(prefix.clone(), Some(first.clone())).await?)
+            }
+            None => {
+                let now = owner_of(&asking.get(prefix.clone(), Some(first.clone())).await?);
+                if now.as_ref().is_none_or(|(holder, _)| holder != key.as_bytes()) {
+                    return Ok(None);
+                }
+                now
+            }
+        };
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Policy {
     pub jit: bool,
     /// Who may call its functions over HTTP.
     pub http: Rc<HttpAccess>,
+    /// Whether its messages go by a NATS account of its own.
+    pub account: bool,
 }
 
 impl Policy {
@@ -109,6 +111,7 @@ pub struct Policies {
     /// For a tenant that is no longer configured: its last runs may do nothing.
     nothing: Rc<Policy>,
     open: bool,
+    accounts: bool,
 }
 
 impl Policies {
@@ -119,9 +122,10 @@ impl Policies {
             tenant: tenant.into(),
             grants,
             limits: TenantLimits::of_broker(&config.limits, config.queue),
-            isolation: Isolation::Tenant,
+            isolation: config.isolation,
             jit: true,
             http: Rc::default(),
+            account: false,
         };
         let nothing = Rc::new(own("", Grants::default()));
         let default = Rc::new(own(DEFAULT_TENANT, Grants::of_default(&config.allow)));
@@ -133,19 +137,27 @@ impl Policies {
                 isolation: tenant.isolation,
                 jit: tenant.jit,
                 http: Rc::new(tenant.http.clone()),
+                account: tenant.nats.is_some(),
             })
         });
         let all = std::iter::once(default).chain(named);
         let by_tenant: HashMap<Tenant, Rc<Policy>> =
             all.map(|policy| (policy.tenant.clone(), policy)).collect();
         let open = by_tenant.values().all(|policy| policy.http.is_open());
-        Policies { by_tenant, nothing, open }
+        let accounts = by_tenant.values().any(|policy| policy.account);
+        Policies { by_tenant, nothing, open, accounts }
     }
 
     /// Whether anyone may call every tenant's functions over HTTP.
     #[must_use]
     pub fn are_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether a tenant has a NATS account of its own.
+    #[must_use]
+    pub fn have_account(&self, tenant: &str) -> bool {
+        self.accounts && self.by_tenant.get(tenant).is_some_and(|policy| policy.account)
     }
 
     /// A tenant's policy; one that allows nothing if there is no such tenant.
@@ -183,7 +195,8 @@ pub fn admit(policy: &Policy, script: &Script, message: &Message, within_rate: b
     if !within_rate {
         let refusal = Refusal::new(Reason::Overloaded, "too many calls a second".to_owned());
         let limit = policy.limits.rate.map(|rate| format!("{rate}/s")).unwrap_or_default();
-        return Err(Refusal { limit, ..refusal });
+        let measured = format!("over {limit}");
+        return Err(Refusal { limit, measured, ..refusal });
     }
     if let Some(broken) = &script.broken {
         return Err(Refusal::new(Reason::ScriptError, broken.clone()));

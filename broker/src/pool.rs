@@ -5,6 +5,7 @@
 //! never run twice; those handed ahead that had not started go to another worker.
 
 pub mod binding;
+pub mod calls;
 pub mod drive;
 mod fleet;
 pub mod job;
@@ -25,6 +26,7 @@ use msgscript_proto::message::{Engine, Limits};
 use tokio::sync::{Notify, oneshot};
 
 use crate::catalog::Script;
+use crate::cgroup::Groups;
 use crate::config::value::Isolation;
 use crate::host::Powers;
 use crate::invocation::{Ending, Invocation, Reason, Tenant};
@@ -96,15 +98,15 @@ pub struct Status {
 }
 
 impl Pool {
-    /// Starts the workers. [`Pool::ready`] waits for them.
+    /// Starts the workers, each in a leaf of these control groups. [`Pool::ready`] waits for them.
     ///
     /// # Errors
     /// When no thread can be had to start them from.
-    pub fn start(settings: Settings) -> Result<Rc<Pool>, spawn::SpawnError> {
+    pub fn start(settings: Settings, groups: Option<Groups>) -> Result<Rc<Pool>, spawn::SpawnError> {
         let state = State::new(settings.workers, settings.queue);
         let pool = Rc::new(Pool {
             settings,
-            spawner: Spawner::start()?,
+            spawner: Spawner::start_with(groups)?,
             powers: RefCell::new(None),
             state: RefCell::new(state),
             changed: Notify::new(),
@@ -432,6 +434,20 @@ impl Pool {
     pub fn close(&self) {
         self.state.borrow_mut().closed = true;
         self.cancel_all();
+    }
+
+    /// Ends all workers and waits until they have ended.
+    pub async fn end(&self) {
+        self.close();
+        let spares = self.state.borrow().spares.clone();
+        spares.iter().for_each(|spare| drive::retire(spare));
+        loop {
+            let changed = self.changed.notified();
+            if self.state.borrow().workers.is_empty() && self.state.borrow().spares.is_empty() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn cancel_all(&self) {

@@ -188,7 +188,6 @@ pub struct Statistics {
     seconds: RefCell<Seconds>,
     host_calls: RefCell<BTreeMap<HostCall, u64>>,
     refused: Cell<u64>,
-    gauges: RefCell<BTreeMap<&'static str, (&'static str, f64)>>,
 }
 
 impl Statistics {
@@ -203,7 +202,6 @@ impl Statistics {
             seconds: RefCell::default(),
             host_calls: RefCell::default(),
             refused: Cell::new(0),
-            gauges: RefCell::default(),
         }
     }
 
@@ -239,17 +237,6 @@ impl Statistics {
         let mut series = self.series.borrow_mut();
         let subject = (tenant.clone(), subject.clone());
         series.contains(&subject) || (series.len() < MOST_SERIES && series.insert(subject))
-    }
-
-    /// Sets a figure that is shown among the metrics under this name, `msgscript_…`.
-    pub fn set(&self, name: &'static str, help: &'static str, value: f64) {
-        self.gauges.borrow_mut().insert(name, (help, value));
-    }
-
-    /// The figures that were set.
-    #[must_use]
-    pub fn gauges(&self) -> Vec<(&'static str, (&'static str, f64))> {
-        self.gauges.borrow().iter().map(|(name, gauge)| (*name, *gauge)).collect()
     }
 
     /// A host call was answered.

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::audit::{self, Act, Event};
 use crate::catalog::Script;
 use crate::control::feed;
 use crate::invocation::{Ending, Invocation, Reason, format_id};
@@ -21,7 +22,7 @@ use crate::invocation::{Ending, Invocation, Reason, format_id};
 /// Sets up logging to standard error: text on a terminal, JSON elsewhere. Who follows the log over the control
 /// socket gets the same events.
 pub fn init(level: Level) {
-    let filter = EnvFilter::new(format!("warn,msgscript_broker={level},script={level}"));
+    let filter = EnvFilter::new(format!("warn,msgscript_broker={level},script={level},audit={level}"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (tests) keeps the first set-up.
     let _ = if std::io::stderr().is_terminal() {
@@ -54,6 +55,9 @@ pub fn script_line(script: &Script, invocation: u64, level: Level, text: &str) {
 pub fn denied(caller: &Invocation, text: &str, quiet: bool) {
     let script = &caller.script;
     let (tenant, subject, name) = (&*script.tenant, &*script.subject, &*script.name);
+    let reason = Reason::Denied.word();
+    let event = Event { invocation: Some(caller.id), reason, text, ..Event::of(script) };
+    audit::record(Act::CallDenied, &event);
     let invocation = format_id(caller.id);
     if quiet {
         tracing::debug!(tenant, subject, script = name, invocation, text, "host call denied");
@@ -64,11 +68,14 @@ pub fn denied(caller: &Invocation, text: &str, quiet: bool) {
 
 /// A request over HTTP did not show what its subject demands.
 pub fn request_refused(tenant: &str, subject: &str, client: &str) {
-    tracing::warn!(tenant, subject, client, reason = Reason::Denied.word(), "request refused");
+    let reason = Reason::Denied.word();
+    audit::record(Act::Refused, &Event { tenant, subject, client, reason, ..Event::default() });
+    tracing::warn!(tenant, subject, client, reason, "request refused");
 }
 
 /// An invocation ended: failures are worth a line, answers only when asked for.
 pub fn ended(script: &Script, ending: &Ending) {
+    audit::ended(script, ending);
     if ending.reason == Reason::Ok {
         tracing::debug!(
             tenant = &*script.tenant,

@@ -25,5 +25,8 @@ pub mod packet;
 /// The version both sides must have: the first field of the greeting. It changes with any message.
 pub const VERSION: u32 = 1;
 
+/// What a worker's last line begins with when it dies of a forbidden system call. The call's number follows.
+pub const FORBIDDEN_CALL: &str = "forbidden system call ";
+
 /// The hard maximum of one message, in bytes. Settings that need more are refused at start.
 pub const MAX_MESSAGE: usize = 64 << 20;

@@ -216,6 +216,8 @@ pub enum Engine {
     ProbeWasmCompile,
     /// No scripts: SQLite, on the files of one granted folder.
     Sqlite,
+    /// As [`Engine::Probe`], behind the filter of a worker with LuaJIT's compiler.
+    ProbeJit,
 }
 
 /// A script's text.
@@ -303,6 +305,10 @@ pub struct Limits {
     pub host_calls: u32,
     /// Whether folders of the host are granted, so that a program which would look for them need not ask in vain.
     pub folders: bool,
+    /// Bytes of names and files in the scratch folder; within `memory`.
+    pub scratch: u64,
+    /// Files, folders and links in the scratch folder.
+    pub scratch_files: u32,
 }
 
 /// How grave a log line is.

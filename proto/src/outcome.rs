@@ -68,4 +68,8 @@ pub enum Fault {
     Time,
     /// The compiled module cannot be used: it is damaged, or of another build.
     Artifact,
+    /// A Lua error nobody caught, about a limit in bytes that a script may live with (the scratch folder).
+    ScriptBytes,
+    /// The same, about a limit in numbers (files, host calls).
+    ScriptCount,
 }

@@ -256,8 +256,15 @@ fn from_broker_to_worker() {
     };
     let invoke = |entry| {
         let headers = vec![("x-id", &b"7"[..])];
-        let limits =
-            Limits { memory: 128 << 20, output: 8 << 20, log: 1 << 20, host_calls: 1000, folders: true };
+        let limits = Limits {
+            memory: 128 << 20,
+            output: 8 << 20,
+            log: 1 << 20,
+            host_calls: 1000,
+            folders: true,
+            scratch: 64 << 20,
+            scratch_files: 300,
+        };
         ToWorker::Invoke(Invoke { invocation: 300, script, entry, headers, payload: b"John", limits })
     };
     let subject = "funcs.hello";

@@ -211,6 +211,8 @@ impl Seed {
             log: 0,
             host_calls: self.small(),
             folders: self.flag,
+            scratch: self.other,
+            scratch_files: self.small(),
         };
         let headers = self.list.iter().map(|(name, value)| (&**name, &**value)).collect();
         Invoke { invocation: self.other, script: self.number, entry, headers, payload: &self.bytes, limits }

@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
 use tonic::{Request, Response, Status};
 
 use crate::harness::PATIENCE;
+use crate::web::Identity;
 
 /// A span as it was received.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +66,22 @@ impl Collector {
     /// When it cannot.
     #[must_use]
     pub fn start() -> Collector {
+        Collector::serve(tonic::transport::Server::builder())
+    }
+
+    /// The same with TLS.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[must_use]
+    pub fn start_tls(identity: &Identity) -> Collector {
+        let (certificate, key) = identity.pem();
+        let identity = tonic::transport::Identity::from_pem(certificate, key);
+        let config = tonic::transport::ServerTlsConfig::new().identity(identity);
+        Collector::serve(tonic::transport::Server::builder().tls_config(config).expect("a certificate"))
+    }
+
+    fn serve(mut server: tonic::transport::Server) -> Collector {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
@@ -72,7 +89,7 @@ impl Collector {
         let service = TraceServiceServer::new(Keeper(spans.clone()));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let serving = tonic::transport::Server::builder().add_service(service).serve(address);
+            let serving = server.add_service(service).serve(address);
             runtime.expect("a runtime").block_on(serving).expect("the collector serves");
         });
         Collector { address, spans }

@@ -33,6 +33,15 @@ pub const EVAL: &str = "local function text(...) local all = {...} for i = 1, se
     all[i] = tostring(all[i]) end return table.concat(all, '|') end \
     function OnMessage(_, code) return text(assert(loadstring(code, '=eval'))()) end";
 
+/// By these variables a suite runs again with other workers: `MSGSCRIPT_TEST_ISOLATION=invocation`,
+/// `MSGSCRIPT_TEST_JIT=on` (scripts then begin a line later).
+const ISOLATION: &str = "MSGSCRIPT_TEST_ISOLATION";
+const JIT: &str = "MSGSCRIPT_TEST_JIT";
+
+fn of_matrix(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// How a broker is to be started.
 #[derive(Debug, Default)]
 pub struct Setup {
@@ -67,7 +76,9 @@ impl Setup {
     /// Its text begins on line 3.
     #[must_use]
     pub fn script(self, subject: &str, name: &str, lua: &str) -> Setup {
-        let text = format!("--* subject: {subject}\n--* name: {name}\n{lua}\n");
+        let jit =
+            if of_matrix(JIT).is_some() && !lua.starts_with("--* jit") { "--* jit: true\n" } else { "" };
+        let text = format!("{jit}--* subject: {subject}\n--* name: {name}\n{lua}\n");
         let mut path = format!("{name}.lua");
         if self.scripts.iter().any(|(taken, _)| *taken == path) {
             path = format!("{subject}-{name}.lua");
@@ -211,6 +222,9 @@ impl Setup {
         // Each its own: by itself it would be in a folder that outlives the test.
         if !self.usual_control && !self.args.iter().any(|arg| arg.starts_with("--control")) {
             command.arg("--control").arg(folder.path().join("control.sock"));
+        }
+        if let Some(scope) = of_matrix(ISOLATION) {
+            command.args(["--isolation", &scope]);
         }
         command.args(&self.args);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

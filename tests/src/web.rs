@@ -266,6 +266,16 @@ impl Identity {
         Identity { chain: made.cert.der().clone(), key: made.signing_key.serialize_der() }
     }
 
+    /// Certificate and key as text.
+    #[must_use]
+    pub fn pem(&self) -> (String, String) {
+        let text = |label: &str, der: &[u8]| {
+            let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+            format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+        };
+        (text("CERTIFICATE", &self.chain), text("PRIVATE KEY", &self.key))
+    }
+
     fn server(self) -> Arc<rustls::ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key));
         let provider = Arc::new(rustls::crypto::ring::default_provider());

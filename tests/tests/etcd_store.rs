@@ -93,6 +93,12 @@ fn an_etcd_that_goes_away_and_comes_back() {
     };
     broker.wait_for_event("etcd is away", away);
     answers(&broker, "/a", "one");
+    let ready = broker.get("/_/readyz");
+    assert_eq!((ready.status, ready.text().lines().count()), (200, 2), "{}", ready.text());
+    for page in [ready, broker.get("/_/")] {
+        assert!(page.text().contains("etcd cannot be asked"), "{}", page.text());
+    }
+    assert!(broker.get("/_/metrics").text().contains("msgscript_store_connected 0"));
     let etcd = etcd.start_again();
     // What was changed while nobody watched, and compacted since, is not missed.
     put(&etcd, "msgscript/scripts/a/n", &record("a", "n", &say("two")));

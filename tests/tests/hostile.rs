@@ -456,9 +456,12 @@ fn a_worker_that_dies_costs_its_own_run() {
         assert_eq!(broker.call("echo", "next"), "next");
     }
     // Idle ones may die, too.
-    for worker in broker.workers() {
-        kill_process(worker, Signal::SIGKILL);
+    let killed = broker.workers();
+    for worker in &killed {
+        kill_process(*worker, Signal::SIGKILL);
     }
+    // One that is about to die may still take a request with it.
+    wait_until("they are dead", || !killed.iter().copied().any(is_alive));
     wait_until("a worker again", || !broker.workers().is_empty());
     assert_eq!(broker.call("echo", "next"), "next");
     // All that died was reaped.

@@ -88,6 +88,7 @@ fn what_happened_is_counted_as_prometheus_reads_it() {
         ("msgscript_ready".to_owned(), "1"),
         ("msgscript_workers_configured".to_owned(), "2"),
         ("msgscript_nats_connected".to_owned(), "1"),
+        ("msgscript_store_connected".to_owned(), "1"),
     ] {
         assert_eq!(value(&metrics, &sample), expected, "{sample}");
     }

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use msgscript_tests::collector::{Collector, Received};
 use msgscript_tests::harness::{Broker, Setup};
 use msgscript_tests::servers::free_port;
-use msgscript_tests::web::{Web, reply};
+use msgscript_tests::web::{Authority, Web, reply};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SENDER: &str = "b7ad6b7169203331";
@@ -101,6 +101,32 @@ fn the_last_spans_leave_before_the_end() {
     broker.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(broker.wait().success());
     assert!(collector.spans().iter().any(|span| span.name == "POST /front"));
+}
+
+#[test]
+fn a_collectors_certificate_is_verified() {
+    let (web, authority) = (web(), Authority::default());
+    let collector = Collector::start_tls(&authority.issue("localhost", 2020, 2040));
+    let port = collector.endpoint().rsplit(':').next().expect("a port").to_owned();
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let (ours, foreign) = (folder.path().join("ours.pem"), folder.path().join("foreign.pem"));
+    std::fs::write(&ours, authority.pem()).expect("written");
+    std::fs::write(&foreign, Authority::default().pem()).expect("written");
+    let broker = |certificate: &std::path::Path| {
+        setup(&web)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("localhost:{port}"))
+            .env("OTEL_EXPORTER_OTLP_CERTIFICATE", certificate.to_str().expect("a path"))
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer x")
+            .env("OTEL_EXPORTER_OTLP_TIMEOUT", "500")
+            .start()
+    };
+    let refused = broker(&foreign);
+    assert_eq!(call(&refused, ""), "from the web");
+    refused.wait_for_words(&["traces are not exported"]);
+    assert_eq!(collector.spans(), []);
+    let trusted = broker(&ours);
+    assert_eq!(call(&trusted, ""), "from the web");
+    collector.wait_for("of the request", |span| span.name == "POST /front");
 }
 
 #[test]

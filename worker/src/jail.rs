@@ -101,6 +101,7 @@ impl Plan {
         if self.engine != Engine::Wasm {
             sys::default_fault_signals();
         }
+        sys::name_forbidden_calls();
         sys::be_batch();
         if self.has(Layer::Rlimits) {
             limits::close(self.data, self.role()).of(Layer::Rlimits)?;

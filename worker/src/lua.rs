@@ -22,7 +22,7 @@ use modules::io::Streams;
 use modules::re::Patterns;
 use modules::sql::Clients;
 
-use crate::scratch::Calls;
+use crate::scratch::{Calls, Reached};
 
 /// The memory limit of a `Ctx` before its first run, in bytes: the contract's default.
 const DEFAULT_MEMORY: usize = 128 << 20;
@@ -42,7 +42,15 @@ pub trait Outside {
     fn has_acted(&self) -> bool {
         false
     }
+
+    /// The limit of host calls, if the run has reached it.
+    fn reached(&self) -> Option<Reached> {
+        None
+    }
 }
+
+/// The end of the text of a call that is one too many.
+pub const CALLS_REACHED: &str = "host calls reached";
 
 /// The way out, as the parts of a `Ctx` share it. A reply is handed over while the way is taken, so nothing
 /// may be asked from within.
@@ -74,6 +82,12 @@ impl Way {
     #[must_use]
     pub fn has_acted(&self) -> bool {
         self.0.borrow().has_acted()
+    }
+
+    /// See [`Outside::reached`].
+    #[must_use]
+    pub fn reached(&self) -> Option<Reached> {
+        self.0.borrow().reached()
     }
 
     /// See [`Outside::start`].
@@ -143,8 +157,18 @@ impl Ctx {
     /// A run begins.
     pub fn start(&mut self, invoke: &Invoke<'_>) {
         self.memory_limit = usize::try_from(invoke.limits.memory).unwrap_or(usize::MAX);
-        self.scratch.set_limit(self.memory_limit);
+        let stored = usize::try_from(invoke.limits.scratch).unwrap_or(usize::MAX);
+        self.scratch.set_limits(self.memory_limit, stored, invoke.limits.scratch_files as usize);
         self.outside.start(invoke);
+    }
+
+    /// The limit that an error is about, by its text, if it is one that scripts may live with.
+    #[must_use]
+    pub fn reached(&self, error: &[u8]) -> Option<Reached> {
+        let tells = |text: &[u8]| error.windows(text.len()).any(|window| window == text);
+        let full =
+            self.scratch.reached().filter(|_| tells(crate::scratch::Reason::Full.to_string().as_bytes()));
+        full.or_else(|| self.outside.reached().filter(|_| tells(CALLS_REACHED.as_bytes())))
     }
 
     /// Drops all that a run left.

@@ -32,9 +32,11 @@ fn run() -> i32 {
         Engine::Sqlite => sqlite::serve(&mut link, &setup),
         Engine::Command => command::serve(&mut link, &setup),
         Engine::Lua | Engine::LuaJit | Engine::Plugin => serve::serve(&mut link, &setup),
-        Engine::Probe | Engine::ProbeWasm | Engine::ProbeWasmBound | Engine::ProbeWasmCompile => {
-            probe::serve(&mut link, &setup)
-        }
+        Engine::Probe
+        | Engine::ProbeJit
+        | Engine::ProbeWasm
+        | Engine::ProbeWasmBound
+        | Engine::ProbeWasmCompile => probe::serve(&mut link, &setup),
         // Another program's: msgscript-worker-wasm.
         Engine::Wasm | Engine::WasmCompile => NOT_TOLD,
     }

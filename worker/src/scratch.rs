@@ -3,7 +3,7 @@
 //!
 //! Takes paths and bytes that a hostile script chose, gives what a small Unix file system would, with
 //! Go's error texts. Every node, name and byte is charged to a [`Budget`]; running out of it is
-//! [`Reason::Memory`]. Must never reach the real file system but by asking the broker ([`granted`]).
+//! [`Reason::Memory`], or [`Reason::Full`] where less may be stored. Must never reach the real file system but by asking the broker ([`granted`]).
 
 mod budget;
 mod descriptor;
@@ -14,7 +14,7 @@ mod tree;
 
 use std::time::{Duration, SystemTime};
 
-pub use budget::Budget;
+pub use budget::{Budget, Reached};
 pub use descriptor::Times;
 pub use error::{FsError, Reason};
 pub use files::{Entry, MAX_OPEN, Mode, OpenFile, Whence};
@@ -98,9 +98,20 @@ impl<W: Calls> Scratch<W> {
         self.budget.limit()
     }
 
-    /// Sets how many bytes may be in use.
-    pub fn set_limit(&mut self, limit: usize) {
-        self.budget.set_limit(limit);
+    /// Sets how many bytes may be in use, how many of them stored, and in how many files, folders and links.
+    pub fn set_limits(&mut self, memory: usize, stored: usize, files: usize) {
+        self.budget.set_limits(memory, stored, files);
+    }
+
+    /// Sets how many bytes may be in use from now on, and nothing else.
+    pub fn set_memory(&mut self, memory: usize) {
+        self.budget.set_memory(memory);
+    }
+
+    /// The limit of what may be stored that was last reached.
+    #[must_use]
+    pub fn reached(&self) -> Option<Reached> {
+        self.budget.reached()
     }
 
     /// Whether nothing was ever put into it or opened.

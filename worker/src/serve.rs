@@ -12,7 +12,8 @@ use msgscript_proto::message::{Engine, Invoke, Level, Setup, ToBroker, ToWorker}
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 
 use crate::lua::value::{Token, Tokens};
-use crate::lua::{Ctx, Outside};
+use crate::lua::{CALLS_REACHED, Ctx, Outside};
+use crate::scratch::Reached;
 use crate::vm::{Ended, Vm};
 use crate::{heap, jail, link::Link};
 
@@ -123,7 +124,12 @@ fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Res
                 let text = [message.as_slice(), b"\n", &traceback].concat();
                 vm.ctx().outside.log(Level::Error, &text);
             }
-            reply.fail(out, Fault::Script, &message, 0, 0)
+            let (fault, limit, measured) = match vm.ctx().reached(&message) {
+                None => (Fault::Script, 0, 0),
+                Some(Reached::Bytes(limit, measured)) => (Fault::ScriptBytes, limit, measured),
+                Some(Reached::Count(limit, measured)) => (Fault::ScriptCount, limit, measured),
+            };
+            reply.fail(out, fault, &message, limit, measured)
         }
     }
 }
@@ -221,6 +227,7 @@ pub struct Broker {
     calls: u32,
     calls_limit: u32,
     acted: bool,
+    refused: bool,
 }
 
 impl Default for Broker {
@@ -241,6 +248,7 @@ impl Broker {
             calls: 0,
             calls_limit: 0,
             acted: false,
+            refused: false,
         }
     }
 
@@ -270,6 +278,7 @@ impl Outside for Broker {
         self.log_left = invoke.limits.log;
         self.calls = 0;
         self.acted = false;
+        self.refused = false;
         self.calls_limit = invoke.limits.host_calls;
     }
 
@@ -294,9 +303,15 @@ impl Outside for Broker {
         self.acted
     }
 
+    fn reached(&self) -> Option<Reached> {
+        let limit = u64::from(self.calls_limit);
+        self.refused.then_some(Reached::Count(limit, limit + 1))
+    }
+
     fn call(&mut self, request: &HostCall<'_>, reply: &mut dyn FnMut(HostReply<'_>)) {
         if self.calls >= self.calls_limit {
-            let text = format!("limit of {} host calls reached", self.calls_limit);
+            self.refused = true;
+            let text = format!("limit of {} {CALLS_REACHED}", self.calls_limit);
             return reply(HostReply::Failed(&text));
         }
         self.calls += 1;

@@ -8,18 +8,22 @@ use std::time::Instant;
 use msgscript_proto::message::{Engine, Plugin, Setup};
 use tokio::sync::watch;
 
-use super::{Core, StartError};
+use super::accounts::Accounts;
+use super::{Core, StartError, doors};
 use crate::catalog::tenancy::Tenancy;
 use crate::catalog::{Catalog, Executor, Script, etcd, file};
-use crate::config::Config;
+use crate::cgroup::Groups;
 use crate::config::value::Backend;
+use crate::config::{Config, Nats};
 use crate::control::Orders;
 use crate::host::Powers;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
 use crate::host::sql::Sql;
+use crate::ingress::nats::Door;
 use crate::locks::Locks;
+use crate::nats::hub::{self, Hub};
 use crate::plugins;
 use crate::podman::Podman;
 use crate::policy::Policies;
@@ -77,13 +81,42 @@ fn worker_binary(config: &Config, name: &str) -> Result<PathBuf, StartError> {
     })
 }
 
-/// Workers first, since they check the scripts; then the scripts.
+/// All rooms, and the scripts.
 pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result<Rc<Core>, StartError> {
+    let core = rooms(config, tracer).await?;
+    read_scripts(&core).await?;
+    tokio::task::spawn_local(expect_wasm(core.clone()));
+    Ok(core)
+}
+
+/// All rooms without a script and without a door, for one who puts scripts into the catalogue: messages that
+/// scripts send go to the NATS server of the configuration, else nowhere.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn workbench(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
+    let core = rooms(config, None).await?;
+    let door = match &config.nats {
+        Nats::External { url, creds, ca } => {
+            Door::External(doors::connect(url, creds.as_deref(), ca.as_deref()).await?)
+        }
+        Nats::Embedded(_) => Door::Embedded(Hub::new(hub::Settings::default())),
+    };
+    // Set once, here.
+    let _ = core.door.set(door);
+    Ok(core)
+}
+
+/// Workers first, since they check the scripts.
+async fn rooms(config: &Rc<Config>, tracer: Option<Tracer>) -> Result<Rc<Core>, StartError> {
     let started = Instant::now();
     let (workers, queue) = (config.workers, config.queue);
     let wasm = worker_binary(config, "msgscript-worker-wasm").ok();
     let settings = pool::Settings { workers, queue, plan: spawn_plan(config)?, wasm };
-    let pool = Pool::start(settings).map_err(|error| StartError::other("cannot start workers", error))?;
+    let groups = groups();
+    let remover = groups.as_ref().map(Groups::remover);
+    let pool =
+        Pool::start(settings, groups).map_err(|error| StartError::other("cannot start workers", error))?;
     pool.ready().await.map_err(StartError::Sandbox)?;
     let net = Rc::new(Net::default());
     let core = Rc::new(Core {
@@ -106,15 +139,29 @@ pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result
         net,
         tracer,
         door: OnceCell::new(),
+        accounts: Accounts::default(),
         answering: Rc::new(()),
         started,
+        groups: remover,
     });
     core.admit_network(config);
     let as_powers: Rc<dyn Powers> = core.clone();
     pool.set_powers(Rc::downgrade(&as_powers));
-    read_scripts(&core).await?;
-    tokio::task::spawn_local(expect_wasm(core.clone()));
     Ok(core)
+}
+
+/// The broker's control groups, if it may have some.
+fn groups() -> Option<Groups> {
+    match Groups::open() {
+        Ok(groups) => {
+            tracing::info!(limits = groups.told(), "each worker has a control group");
+            Some(groups)
+        }
+        Err(error) => {
+            tracing::info!(%error, "workers have no control groups: their other limits hold them");
+            None
+        }
+    }
 }
 
 /// The compiled modules. They are kept over restarts where the broker has a folder of its own. Without the

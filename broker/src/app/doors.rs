@@ -77,20 +77,25 @@ pub(super) async fn open_nats(
     };
     // Set once, here.
     let _ = core.door.set(door.clone());
-    let subscriptions = Subscriptions::new(door, &config.queue_group);
+    let subscriptions = Subscriptions::new(door, &config.queue_group, None);
+    let mut tenancy = core.tenancy.subscribe();
     subscriptions.set(core, core.patterns()).await;
+    core.accounts.follow(core).await;
     let (core, stop) = (core.clone(), intake.clone());
     let following = tokio::task::spawn_local(async move {
         let mut changes = core.catalog.changes();
         loop {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { break },
+                changed = tenancy.changed() => if changed.is_err() { break },
                 () = stop.clone().wait() => break,
             }
             subscriptions.set(&core, core.patterns()).await;
+            core.accounts.follow(&core).await;
         }
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
+        core.accounts.leave(&core).await;
     });
     doors.intake.push(Box::pin(async move {
         let _ = following.await;
@@ -98,7 +103,7 @@ pub(super) async fn open_nats(
     Ok(address)
 }
 
-async fn connect(
+pub(super) async fn connect(
     url: &str,
     creds: Option<&Path>,
     ca: Option<&Path>,

@@ -36,6 +36,9 @@ pub(super) fn readiness(core: &Core) -> Readiness {
     if !core.door().is_some_and(Door::is_connected) {
         notes.push("the NATS server is away".to_owned());
     }
+    if let Some(why) = core.catalog.away() {
+        notes.push(format!("etcd cannot be asked ({why}): the scripts that are known stay in service"));
+    }
     Readiness { ready: core.is_ready(), notes }
 }
 

@@ -113,6 +113,22 @@ pub fn check_file(path: &Path, is_library: bool, libraries: &Libraries) -> Vec<P
     }
 }
 
+/// A file's text.
+///
+/// # Errors
+/// When it is no regular file, too large, or cannot be read.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    scan::read(path).map(|(text, _)| text)
+}
+
+/// The libraries below a folder as they are now: path without the extension, and text or what is wrong with it.
+pub(crate) fn libraries(folder: &Path) -> Vec<(String, Text)> {
+    let links = Links { store: Folders::new(folder, None).store, confined: Vec::new(), within: None };
+    let found = scan(folder, None, false, &links, &Known::default());
+    let name = |file: String| file.strip_suffix(".lua").map_or(file.clone(), str::to_owned);
+    found.files.into_iter().filter_map(|(file, found)| Some((name(file), found.text?))).collect()
+}
+
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

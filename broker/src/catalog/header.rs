@@ -71,20 +71,29 @@ pub struct Kept<'a> {
 }
 
 impl Header {
+    /// Gives the script another subject and name.
+    ///
+    /// # Errors
+    /// When one makes no sense.
+    pub fn call(&mut self, subject: &str, name: &str) -> Result<(), String> {
+        route::check_script_subject(subject).map_err(|error| format!("bad `subject`: {error}"))?;
+        self.subject = Some(subject.into());
+        self.name = Some(self::name(name).map_err(|why| format!("bad `name`: {why}"))?);
+        Ok(())
+    }
+
     /// Takes over what a store keeps.
     ///
     /// # Errors
     /// What makes no sense in it.
     pub fn keep(&mut self, kept: &Kept<'_>) -> Result<(), String> {
-        route::check_script_subject(kept.subject).map_err(|error| format!("bad `subject`: {error}"))?;
+        self.call(kept.subject, kept.name)?;
         if kept.requires.len() > MAX_REQUIRES {
             return Err(format!("more than {MAX_REQUIRES} libraries"));
         }
         let requires = kept.requires.iter().map(|library| name(library));
         self.requires = requires.collect::<Result<_, _>>().map_err(|why| format!("bad library: {why}"))?;
         self.require_lines.clear();
-        self.name = Some(name(kept.name).map_err(|why| format!("bad `name`: {why}"))?);
-        self.subject = Some(kept.subject.into());
         self.http = kept.http;
         let executor = if kept.executor.is_empty() { "lua" } else { kept.executor };
         let by_name = Executor::by_name(executor);

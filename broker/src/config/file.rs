@@ -88,6 +88,17 @@ pub(super) struct Tenant {
     pub(super) grants: Grants,
     #[serde(default)]
     pub(super) http: Http,
+    pub(super) nats: Option<TenantNats>,
+}
+
+/// `[tenant.nats]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TenantNats {
+    pub(super) url: Option<String>,
+    pub(super) file: Option<PathBuf>,
+    pub(super) env: Option<Parsed<EnvName>>,
+    pub(super) creds: Option<PathBuf>,
 }
 
 /// `[tenant.limits]`.
@@ -103,6 +114,8 @@ pub(super) struct Limits {
     pub(super) queue: Option<u32>,
     pub(super) rate: Option<u32>,
     pub(super) host_calls: Option<u32>,
+    pub(super) scratch: Option<Parsed<Size>>,
+    pub(super) scratch_files: Option<u32>,
     pub(super) host_bytes_out: Option<Parsed<Size>>,
     pub(super) host_bytes_in: Option<Parsed<Size>>,
 }

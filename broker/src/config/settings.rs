@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use super::value::{Backend, LayerName, LogLevel, NatsReply, Parsed, Size, Span};
+use super::value::{Backend, Isolation, LayerName, LogLevel, NatsReply, Parsed, Size, Span};
 use crate::policy::grant::Grant;
 
 /// Defines the settings, each of which may be left out.
@@ -89,6 +89,9 @@ settings! {
     /// Largest result of a script [default: 8MiB]
     #[arg(long, value_name = "SIZE")]
     max_output: Parsed<Size>,
+    /// How far one worker's use goes, for the tenant `default` [default: tenant]
+    #[arg(long, value_name = "SCOPE")]
+    isolation: Isolation,
     /// Number of invocations that may wait for a worker [default: 1024]
     #[arg(long, value_name = "N")]
     queue: usize,
@@ -98,6 +101,9 @@ settings! {
     /// How long running scripts may go on when the broker stops [default: 10s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Parsed<Span>,
+    /// File that the audit log is appended to [default: the standard log]
+    #[arg(long, value_name = "FILE")]
+    audit_log: PathBuf,
     /// Folder for the broker's own files [default: $STATE_DIRECTORY, else a private temporary one]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: PathBuf,

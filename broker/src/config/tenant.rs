@@ -36,6 +36,17 @@ pub struct Tenant {
     pub grants: TenantGrants,
     /// Who may call its functions over HTTP.
     pub http: HttpAccess,
+    /// Its own account on the external NATS server.
+    pub nats: Option<NatsAccount>,
+}
+
+/// How to connect to an account of an external NATS server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsAccount {
+    /// Where a URL with user and password, or a token, is; without one it is the broker's own URL.
+    pub url: Option<Source>,
+    /// Credentials file.
+    pub creds: Option<PathBuf>,
 }
 
 /// What a tenant's scripts may use.
@@ -51,6 +62,10 @@ pub struct TenantLimits {
     pub queue: usize,
     /// Invocations a second; `None`: no limit.
     pub rate: Option<u32>,
+    /// Bytes of names and files in a run's scratch folder; they count as its memory, too.
+    pub scratch: u64,
+    /// Files, folders and links in a run's scratch folder.
+    pub scratch_files: u32,
     /// Host calls of one run.
     pub host_calls: u32,
     /// Bytes that the host calls of one run may send out, requests altogether.
@@ -61,6 +76,9 @@ pub struct TenantLimits {
 
 /// How far a webhook's time may be from ours, unless the configuration says otherwise: the usual five minutes.
 const WINDOW: Duration = Duration::from_secs(300);
+
+/// Files in a run's scratch folder, unless a tenant may have fewer: what workers keep at most.
+const SCRATCH_FILES: u32 = 10_000;
 
 /// Host calls of one run, unless a tenant may make fewer.
 const HOST_CALLS: u32 = 10_000;
@@ -78,6 +96,8 @@ impl TenantLimits {
             concurrency: None,
             queue,
             rate: None,
+            scratch: own.memory,
+            scratch_files: SCRATCH_FILES,
             host_calls: HOST_CALLS,
             host_bytes_out: HOST_BYTES,
             host_bytes_in: HOST_BYTES,
@@ -230,6 +250,7 @@ impl Tables {
         }
         let http = self.http(&place, raw.http, &subjects)?;
         Ok(Tenant {
+            nats: raw.nats.map(|raw| account(&place, raw)).transpose()?,
             http,
             subjects,
             scripts,
@@ -341,6 +362,16 @@ fn source(
     }
 }
 
+/// A tenant's own account.
+fn account(place: &str, raw: file::TenantNats) -> Result<NatsAccount, ConfigError> {
+    let given = raw.url.is_some() || raw.file.is_some() || raw.env.is_some();
+    let url = given.then(|| source(place, raw.file, raw.env, raw.url)).transpose()?;
+    if url.is_none() && raw.creds.is_none() {
+        return Err(bad(place, "`nats` needs a URL with a login (`url`, `file` or `env`), or `creds`"));
+    }
+    Ok(NatsAccount { url, creds: raw.creds })
+}
+
 /// A folder below the folder of scripts.
 fn folder(place: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     let plain = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
@@ -372,13 +403,16 @@ fn limits(place: &str, raw: &file::Limits, own: &Limits, queue: usize) -> Result
         payload: size("payload", &raw.payload, own.payload.min(MAX_SIZE))?,
     };
     Ok(TenantLimits {
-        run,
         cpu: span("cpu", &raw.cpu)?,
         concurrency: count("concurrency", raw.concurrency)?,
         queue: count("queue", raw.queue)?.map_or(queue, |own| usize::try_from(own).unwrap_or(queue)),
         rate: count("rate", raw.rate)?,
+        scratch: size("scratch", &raw.scratch, run.memory)?,
+        scratch_files: count("scratch_files", raw.scratch_files)?
+            .map_or(SCRATCH_FILES, |most| most.min(SCRATCH_FILES)),
         host_calls: count("host_calls", raw.host_calls)?.unwrap_or(HOST_CALLS),
         host_bytes_out: size("host_bytes_out", &raw.host_bytes_out, HOST_BYTES)?,
         host_bytes_in: size("host_bytes_in", &raw.host_bytes_in, HOST_BYTES)?,
+        run,
     })
 }

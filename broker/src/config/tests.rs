@@ -323,17 +323,21 @@ fn traces_go_where_somebody_says() {
     let traces = |env: &[(&str, &str)]| config(&[], env, None).traces;
     let ours = ("TELEMETRY_TRACES", "true");
     let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317");
+    let otlp = |url: &str| Some(Target::Otlp(url.to_owned()));
     assert_eq!(traces(&[]), None);
     assert_eq!(traces(&[("OTEL_ENDPOINT", "h:1")]), None, "it says where, not whether");
     assert_eq!(traces(&[ours]), Some(Target::Stdout));
-    assert_eq!(traces(&[ours, ("OTEL_ENDPOINT", "h:1"), standard]), Some(Target::Otlp(Some("h:1".into()))));
-    assert_eq!(traces(&[ours, standard]), Some(Target::Otlp(None)));
-    assert_eq!(traces(&[standard]), Some(Target::Otlp(None)));
+    assert_eq!(traces(&[ours, ("OTEL_ENDPOINT", "h:1"), standard]), otlp("http://h:1"));
+    assert_eq!(traces(&[ours, standard]), otlp("http://c:4317"));
+    assert_eq!(traces(&[standard]), otlp("http://c:4317"));
     for off in
         [("TELEMETRY_TRACES", "false"), ("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")]
     {
         assert_eq!(traces(&[off, standard]), None, "{off:?}");
     }
+    let bare = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "t:1");
+    assert_eq!(traces(&[standard, bare]), otlp("https://t:1"), "secure unless somebody says otherwise");
+    assert_eq!(traces(&[bare, ("OTEL_EXPORTER_OTLP_INSECURE", "true")]), otlp("http://t:1"));
     let http = run(&[], &[standard, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], None);
     assert!(http.unwrap_err().to_string().contains("grpc"));
 }

@@ -180,7 +180,7 @@ pub enum NatsReply {
 }
 
 /// How far one worker's use goes before it is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// All scripts of one tenant.

@@ -170,7 +170,7 @@ async fn converse(
     until: Instant,
     room: u64,
 ) -> Result<Ended, CommandError> {
-    let Spawned { child, setup, socket, worker_end, log } = spawned;
+    let Spawned { child, setup, socket, worker_end, log, leaf } = spawned;
     // Without our copy of its end, ours ends when the process does.
     drop((worker_end, log));
     let pid = child.id();
@@ -185,6 +185,8 @@ async fn converse(
     // The socket is closed now: the process kills what still runs, and ends.
     let reaped = tokio::task::spawn_blocking(move || reap(child)).await;
     reaped.map_err(|error| CommandError::Start(error.to_string()))?;
+    // Its control group serves another process from here on.
+    drop(leaf);
     ended
 }
 

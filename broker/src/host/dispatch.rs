@@ -56,11 +56,12 @@ impl Powers for Core {
                 Call::File(operation) => files::answer(&policy, &caller, operation).await,
                 Call::Sleep { millis } => sleep::sleep(&caller, millis).await,
                 Call::NatsPublish { subject, payload } => {
-                    nats::publish(self.door(), &policy, &caller, subject, payload).await
+                    nats::publish(self.door_of(&policy.tenant).as_ref(), &policy, &caller, subject, payload)
+                        .await
                 }
                 Call::NatsRequest { subject, payload, timeout } => {
                     let asked = nats::Request { subject, payload, timeout };
-                    nats::request(self.door(), &policy, &caller, asked).await
+                    nats::request(self.door_of(&policy.tenant).as_ref(), &policy, &caller, asked).await
                 }
                 Call::Http(requests) => self.http.fetch_all(&policy, &self.secrets, &caller, requests).await,
                 Call::Tcp(act) => tcp::act(&self.net, &policy, &caller, act).await,

@@ -29,6 +29,16 @@ use self::exchange::Client;
 use super::App;
 use crate::nats::hub::random_seed;
 
+/// Subject and URL that a request's target names, for the fuzz target.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn target_of(head: &hyper::http::request::Parts) -> Option<(String, String)> {
+    match request::target(head) {
+        Ok(request::Target::Function { subject, url }) => Some((subject.into_owned(), url.to_owned())),
+        _ => None,
+    }
+}
+
 /// The largest head of a request that is read, in bytes. Above the longest URL that we tell apart (64 KiB),
 /// so that such a one gets its own status; [`request::MAX_FIELD_BYTES`] is the limit on fields.
 const MAX_HEAD: usize = 96 << 10;

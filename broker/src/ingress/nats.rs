@@ -15,14 +15,15 @@ use tokio::task::JoinHandle;
 
 use super::envelope::{self, Envelope};
 use crate::app::Core;
+use crate::audit::{self, Act, Event};
 use crate::catalog::Script;
 use crate::host::nats::{MOST_HOPS, hops};
-use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason};
+use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason, Tenant};
 use crate::nats::headers;
 use crate::nats::hub::{Delivery, Handler, Hub, Publish, SubscriptionId, random_seed};
 use crate::reply::nats::NatsReply;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
-use crate::{pipeline, reply};
+use crate::{pipeline, reply, telemetry};
 
 /// The server's side of the door.
 #[derive(Clone)]
@@ -194,6 +195,8 @@ const LEAVING: Duration = Duration::from_secs(2);
 /// The broker's subscriptions, by pattern.
 pub struct Subscriptions {
     door: Door,
+    /// Whose messages these are; none: of all who have no account of their own.
+    tenant: Option<Tenant>,
     group: String,
     active: RefCell<HashMap<Rc<str>, Subscription>>,
 }
@@ -210,8 +213,8 @@ enum Subscription {
 impl Subscriptions {
     /// None yet.
     #[must_use]
-    pub fn new(door: Door, group: &str) -> Subscriptions {
-        Subscriptions { door, group: group.to_owned(), active: RefCell::default() }
+    pub fn new(door: Door, group: &str, tenant: Option<Tenant>) -> Subscriptions {
+        Subscriptions { door, tenant, group: group.to_owned(), active: RefCell::default() }
     }
 
     /// Subscribes to what is new among the patterns and lets go of what is not among them.
@@ -252,11 +255,12 @@ impl Subscriptions {
 
     async fn subscribe(&self, app: &Rc<Core>, pattern: Rc<str>) -> Result<Subscription, String> {
         let app = app.clone();
+        let via = Via { door: self.door.clone(), tenant: self.tenant.clone() };
         match &self.door {
             Door::Embedded(hub) => {
                 let handler = Rc::new(move |delivery: Delivery<'_>| {
                     let incoming = Incoming::from_delivery(&delivery);
-                    tokio::task::spawn_local(serve(app.clone(), incoming));
+                    tokio::task::spawn_local(serve(app.clone(), via.clone(), incoming));
                 });
                 let id =
                     hub.subscribe(&pattern, Some(&self.group), handler).map_err(|error| error.to_string())?;
@@ -279,11 +283,28 @@ impl Subscriptions {
                         };
                         let Some(message) = message else { break };
                         let incoming = Incoming::from_client(message);
-                        tokio::task::spawn_local(serve(app.clone(), incoming));
+                        tokio::task::spawn_local(serve(app.clone(), via.clone(), incoming));
                     }
                 });
                 Ok(Subscription::External { leave, task })
             }
+        }
+    }
+}
+
+/// Which way a message came, and its answer goes.
+#[derive(Clone)]
+struct Via {
+    door: Door,
+    tenant: Option<Tenant>,
+}
+
+impl Via {
+    /// Whether a script answers what comes this way.
+    fn serves(&self, app: &Core, script: &Script) -> bool {
+        match &self.tenant {
+            Some(tenant) => script.tenant == *tenant,
+            None => !app.has_account(&script.tenant),
         }
     }
 }
@@ -353,7 +374,7 @@ fn is_reserved(subject: &str) -> bool {
 /// Serves one message: runs the scripts that its subject matches, and replies. All of them, not only those
 /// of the pattern it was delivered for: a server gives a queue group one copy of a message, however many of
 /// the group's patterns match.
-async fn serve(app: Rc<Core>, incoming: Incoming) {
+async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
     if is_reserved(&incoming.subject) {
         return;
     }
@@ -366,12 +387,16 @@ async fn serve(app: Rc<Core>, incoming: Incoming) {
             reply = &**reply,
             "message refused: its reply would be a trigger"
         );
+        let (reason, text) = (Reason::Denied.word(), format!("its reply to {reply} would be a trigger"));
+        let event = Event { subject: &incoming.subject, reason, text: &text, ..Event::default() };
+        audit::record(Act::Refused, &event);
         return;
     }
-    let scripts = snapshot.index.matching(&incoming.subject).into_owned();
+    let mut scripts = snapshot.index.matching(&incoming.subject).into_owned();
+    scripts.retain(|script| via.serves(&app, script));
     let trace = app.tracer.as_ref().map(|tracer| Rc::new(begin(tracer, &scripts, &incoming)));
-    let reply = incoming.reply.clone();
-    let sender = Sender { app: app.clone(), reply, trace, _answering: app.answering.clone() };
+    let (door, reply) = (via.door, incoming.reply.clone());
+    let sender = Sender { app: app.clone(), door, reply, trace, _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
         None => serve_raw(&sender, incoming, scripts).await,
@@ -450,7 +475,9 @@ async fn serve_envelope(sender: &Sender, incoming: Incoming, envelope: Envelope,
     let endings = match refused {
         Some(script) => {
             let text = "an envelope's subject must be that of its message".to_owned();
-            vec![Ending::failed(sender.app.pool.next_id(), script, Reason::Denied, text)]
+            let ending = Ending::failed(sender.app.pool.next_id(), script, Reason::Denied, text);
+            telemetry::ended(script, &ending);
+            vec![ending]
         }
         None => run_all(&sender.app, &message, &scripts).await,
     };
@@ -472,6 +499,7 @@ async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending
         let text = format!("message has come through {hops} scripts");
         let failed = Ending::failed(app.pool.next_id(), &script, Reason::Loop, text);
         let ending = Ending { limit: MOST_HOPS.to_string(), measured: hops.to_string(), ..failed };
+        telemetry::ended(&script, &ending);
         app.statistics.ended(&script, &ending, message.arrived);
         return ending;
     }
@@ -482,6 +510,7 @@ async fn run_one(app: &Rc<Core>, script: Rc<Script>, message: Message) -> Ending
 #[derive(Clone)]
 struct Sender {
     app: Rc<Core>,
+    door: Door,
     reply: Option<Rc<str>>,
     /// The message's span, if it is traced.
     trace: Option<Rc<Span>>,
@@ -514,17 +543,17 @@ impl Sender {
     }
 
     async fn send(&self, message: NatsReply) {
-        let (Some(reply), Some(door)) = (&self.reply, self.app.door()) else { return };
+        let Some(reply) = &self.reply else { return };
         let span = self.trace.as_ref().map(|trace| trace.child("reply", SpanKind::Internal));
         let fields: Vec<(&str, &str)> =
             message.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        if let Err(error) = door.publish(reply, None, &fields, message.payload).await {
+        if let Err(error) = self.door.publish(reply, None, &fields, message.payload).await {
             tracing::warn!(reply = &**reply, error, "reply not sent");
             span.inspect(|span| span.fail(error));
         }
     }
 
     fn most(&self) -> usize {
-        self.app.door().map_or(usize::MAX, Door::max_payload)
+        self.door.max_payload()
     }
 }

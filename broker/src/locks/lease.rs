@@ -25,17 +25,29 @@ pub struct Lease {
     until: Cell<Instant>,
     over: Cell<bool>,
     told: Notify,
+    /// The number of the last key under it.
+    last: Cell<u64>,
 }
 
 impl Lease {
+    /// A number that no key under it has had.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        let next = self.last.get() + 1;
+        self.last.set(next);
+        next
+    }
+
+    /// Whether etcd cannot have ended it yet.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        !self.over.get() && Instant::now() < self.until.get()
+    }
+
     /// Its id in etcd.
     #[must_use]
     pub fn id(&self) -> i64 {
         self.id
-    }
-
-    fn is_good(&self) -> bool {
-        !self.over.get() && Instant::now() < self.until.get()
     }
 
     fn end(&self) {
@@ -99,6 +111,7 @@ impl Leases {
             until: Cell::new(until),
             over: Cell::new(false),
             told: Notify::new(),
+            last: Cell::new(0),
         });
         if let Some(old) = self.current.borrow_mut().replace(lease.clone()) {
             old.end();

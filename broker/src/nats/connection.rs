@@ -22,6 +22,8 @@ use super::hub::{Hub, Publish, random_seed};
 use super::protocol::{Limits, Message, Op, Parser, ProtocolError};
 use super::subject::valid_subject;
 use crate::access::users::{self, Candidate, Shown};
+use crate::audit::{self, Act, Event};
+use crate::invocation::Reason;
 
 /// Room for one read: from the first while little comes, up to the second.
 const READ_ROOM: (usize, usize) = (2 * 1024, 64 * 1024);
@@ -233,6 +235,12 @@ impl Connection {
 
     fn refuse_permission(&self, what: &str, subject: &str) {
         let user = self.client.user.borrow().as_ref().map(|user| user.name.clone()).unwrap_or_default();
+        let text = format!("NATS: {what}");
+        let reason = Reason::Denied.word();
+        audit::record(
+            Act::Refused,
+            &Event { subject, client: &user, reason, text: &text, ..Event::default() },
+        );
         tracing::warn!(client = self.client.id, user, what, subject, "NATS permission refused");
         self.complain(&format!("Permissions Violation for {what} \"{subject}\""));
     }
@@ -258,6 +266,8 @@ impl Connection {
             }
         };
         let Some(user) = user else {
+            let (reason, text, client) = (Reason::Denied.word(), "NATS login", self.client.ip.to_string());
+            audit::record(Act::Refused, &Event { reason, text, client: &client, ..Event::default() });
             tracing::warn!(client = self.client.id, ip = self.client.ip, "NATS login refused");
             return Err(refused("Authorization Violation"));
         };

@@ -17,6 +17,7 @@ fn with(tenant: &str, grants: Grants) -> Policy {
         isolation: Isolation::Tenant,
         jit: false,
         http: std::rc::Rc::default(),
+        account: false,
     }
 }
 

@@ -21,8 +21,10 @@ use super::spawn::SpawnPlan;
 use super::terms::Terms;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
 use super::{Pool, verdict, verify};
+use crate::audit::{self, Act};
+use crate::cgroup::Leaf;
 use crate::host::{Answer, Call, Caller};
-use crate::invocation::{LogLine, Reason};
+use crate::invocation::{Ending, LogLine, Reason};
 use crate::units::{print_duration, print_size};
 
 /// How long a worker may take to greet.
@@ -224,6 +226,10 @@ impl Drive {
 
     fn violation(&self, violation: Violation) {
         tracing::error!(worker = self.worker.pid, %violation, "worker killed");
+        // With a run, its ending tells.
+        if self.worker.jobs.borrow().is_empty() {
+            audit::record(Act::WorkerKilled, &audit::Event::told(violation.0));
+        }
         self.worker.kill(Sentence {
             reason: Reason::Crashed,
             error: format!("the worker was killed: {violation}"),
@@ -280,6 +286,9 @@ impl Drive {
                 if ending.reason == Reason::WallTime {
                     let sentence = self.out_of_time(Some(&job), Instant::now());
                     (ending.limit, ending.measured) = (sentence.limit, sentence.measured);
+                }
+                if let Some((limit, measured)) = job.over.filter(|_| tells_of_bytes(&ending)) {
+                    (ending.limit, ending.measured) = (print_size(limit), print_size(measured));
                 }
                 let bad = matches!(&outcome, Outcome::Failed(failure) if failure.fault == Fault::Artifact);
                 if let Some(module) = job.module().filter(|_| bad) {
@@ -367,6 +376,7 @@ impl Drive {
     }
 
     fn distrust(&self, error: String) {
+        audit::record(Act::WorkerKilled, &audit::Event::told(&error));
         let sentence =
             Sentence { reason: Reason::Internal, error, limit: String::new(), measured: String::new() };
         self.worker.kill(sentence);
@@ -423,27 +433,31 @@ impl Drive {
                 return Err(Violation("a host call of a check"));
             };
             let invocation = invocation.clone();
-            let budget = job.budget.get_or_insert_with(|| powers.budget(&invocation.script.tenant));
+            let most = powers.budget(&invocation.script.tenant);
+            let budget = job.budget.get_or_insert(most);
             let left = budget.out.checked_sub(call.size());
+            if left.is_none() {
+                job.over = Some((most.out, most.out.saturating_sub(budget.out) + call.size()));
+            }
             budget.out = left.unwrap_or(budget.out);
-            let room = budget.into;
+            let (room, most_in) = (budget.into, most.into);
             let connections = job.connections.get_or_insert_default().clone();
             let clients = job.clients.get_or_insert_default().clone();
             let span = invocation.trace.as_ref().map(|trace| {
                 let (name, kind) = call.kind();
                 Rc::new(trace.call(name, kind))
             });
-            (Caller { invocation, room, connections, clients, span }, left)
+            (Caller { invocation, room, connections, clients, span }, left.map(|_| most_in))
         };
         self.worker.in_host_call.set(true);
         let worker = self.worker.clone();
         let task = tokio::task::spawn_local(async move {
             let answer = match budget {
                 Some(_) => powers.call(caller, call).await,
-                None => Answer::Failed("limit of bytes that host calls may send out reached".to_owned()),
+                None => Answer::Failed(format!("{BYTES_REACHED} send out reached")),
             };
             worker.in_host_call.set(false);
-            let answer = charge(&worker, invocation, answer);
+            let answer = charge(&worker, invocation, answer, budget.unwrap_or(0));
             if let Some(answer) = answer.filter(|_| worker.sentence.borrow().is_none()) {
                 let sent =
                     answer.with_wire(|reply| worker.send(&ToWorker::HostReply { call: number, reply }));
@@ -489,7 +503,8 @@ impl Drive {
         let sentence = worker.sentence.borrow_mut().take();
         let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
         let sentence = sentence.unwrap_or_else(|| {
-            let (reason, error) = verdict::of_death(status);
+            let starved = worker.leaf.as_ref().is_some_and(Leaf::ran_out_of_memory);
+            let (reason, error) = verdict::of_death(status, &words, starved);
             Sentence { reason, error, limit: String::new(), measured: String::new() }
         });
         if !words.is_empty() {
@@ -523,8 +538,17 @@ impl Drive {
     }
 }
 
-/// The answer as the run may have it, its size taken from the budget; `None` if the run is gone.
-fn charge(worker: &Worker, invocation: u64, answer: Answer) -> Option<Answer> {
+/// Whether a run ended by the error of a call that would have moved too many bytes.
+fn tells_of_bytes(ending: &Ending) -> bool {
+    ending.reason == Reason::ScriptError && ending.limit.is_empty() && ending.error.contains(BYTES_REACHED)
+}
+
+/// How the texts begin that tell of a limit of bytes.
+const BYTES_REACHED: &str = "limit of bytes that host calls may";
+
+/// The answer as the run may have it, its size taken from the budget, which was `most`; `None` if the run is
+/// gone.
+fn charge(worker: &Worker, invocation: u64, answer: Answer, most: u64) -> Option<Answer> {
     let mut jobs = worker.jobs.borrow_mut();
     let job = jobs.front_mut().filter(|job| job.id() == invocation)?;
     let budget = job.budget.as_mut()?;
@@ -534,8 +558,9 @@ fn charge(worker: &Worker, invocation: u64, answer: Answer) -> Option<Answer> {
             Some(answer)
         }
         None => {
+            job.over = Some((most, most.saturating_sub(budget.into) + answer.size()));
             budget.into = 0;
-            Some(Answer::Failed("limit of bytes that host calls may bring in reached".to_owned()))
+            Some(Answer::Failed(format!("{BYTES_REACHED} bring in reached")))
         }
     }
 }
@@ -567,6 +592,7 @@ impl Job {
             logged: 0,
             calls: 0,
             budget: None,
+            over: None,
             plugin: false,
             connections: None,
             clients: None,

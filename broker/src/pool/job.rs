@@ -40,6 +40,8 @@ pub struct Job {
     pub calls: u32,
     /// Bytes that host calls may still move, from the first on.
     pub budget: Option<Budget>,
+    /// That limit and what would have been moved, if a call was refused for it.
+    pub over: Option<(u64, u64)>,
     /// Whether its script needs the operator's C modules.
     pub plugin: bool,
     /// What it has open, from the first host call on: closed with it.

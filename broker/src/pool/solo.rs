@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::spawn::{SpawnError, SpawnPlan, Spawned, Spawner};
 use super::verify::{VerifyError, verify};
+use crate::cgroup::Leaf;
 
 /// The longest a worker may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ pub enum SoloError {
 #[derive(Debug)]
 pub struct Solo {
     child: Child,
+    /// Its control group, free again behind the end of the process.
+    _leaf: Option<Leaf>,
     /// A stream by name only: the socket keeps packets whole, and is read and written packet by packet.
     socket: UnixStream,
     /// What it reported of its jail.
@@ -66,11 +69,11 @@ impl Solo {
     /// When it does not start, or its jail does not close.
     pub async fn start(spawner: &Spawner, plan: Arc<SpawnPlan>) -> Result<Solo, SoloError> {
         // The second copy of the worker's end is dropped here, so that the socket ends with the worker.
-        let Spawned { mut child, setup, socket, .. } = spawner.spawn(plan).await?;
+        let Spawned { mut child, setup, socket, leaf, .. } = spawner.spawn(plan).await?;
         let socket = UnixStream::from_std(socket.into()).inspect_err(|_| end(&mut child))?;
         // From here on, dropping the value ends the process.
         let report = Report { landlock_abi: 0, layers: Vec::new() };
-        let mut solo = Solo { child, socket, report };
+        let mut solo = Solo { child, _leaf: leaf, socket, report };
         solo.report = solo.greeting(&setup).await?;
         Ok(solo)
     }

@@ -11,13 +11,15 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use msgscript_proto::message::{Setup, ToWorker};
+use msgscript_proto::message::{Engine, Setup, ToWorker};
 use msgscript_proto::sandbox::Layer;
 use msgscript_proto::{codec, packet};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::cgroup::{self, Groups, Leaf};
 
 /// Spawns that may wait for the spawning thread. More wait in their callers.
 const WAITING: usize = 16;
@@ -50,6 +52,8 @@ pub struct Spawned {
     pub worker_end: OwnedFd,
     /// What the worker's libraries write last. It ends when the worker does.
     pub log: PipeReader,
+    /// Its control group, where there is one. To be kept until the process has ended.
+    pub leaf: Option<Leaf>,
 }
 
 /// Why no process was started.
@@ -104,7 +108,23 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
         .stderr(log_writer)
         .spawn()
         .map_err(|source| SpawnError::Start { path: plan.worker_binary.clone(), source })?;
-    Ok(Spawned { child, setup, socket, worker_end, log })
+    Ok(Spawned { child, setup, socket, worker_end, log, leaf: None })
+}
+
+/// Memory that a control group has above what the process may have by its own limits: those come first.
+const MEMORY_ABOVE: u64 = 128 << 20;
+
+/// Puts a process that was just started into a group, before anything of a tenant reaches it. One that
+/// cannot be put in is held by its other limits as well.
+fn enclose(spawned: &mut Spawned, groups: &mut Groups) {
+    // A command and its watcher have a limit of processes of their own, which this one is behind.
+    let processes = if spawned.setup.engine == Engine::Command { 128 } else { 2 };
+    let limits = cgroup::Limits { memory: spawned.setup.memory.saturating_add(MEMORY_ABOVE), processes };
+    let enclosed = groups.leaf(limits).and_then(|leaf| leaf.enter(spawned.child.id()).map(|()| leaf));
+    match enclosed {
+        Ok(leaf) => spawned.leaf = Some(leaf),
+        Err(error) => tracing::warn!(worker = spawned.child.id(), %error, "no control group for a worker"),
+    }
 }
 
 /// A user of its own for each worker, where the broker may give one: no two of them can signal or trace
@@ -149,8 +169,16 @@ impl Spawner {
     /// # Errors
     /// When the system gives no thread.
     pub fn start() -> Result<Spawner, SpawnError> {
+        Spawner::start_with(None)
+    }
+
+    /// Starts the thread; what it starts goes into these control groups.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_with(groups: Option<Groups>) -> Result<Spawner, SpawnError> {
         let (requests, waiting) = mpsc::channel(WAITING);
-        std::thread::Builder::new().name("spawner".to_owned()).spawn(move || serve(waiting))?;
+        std::thread::Builder::new().name("spawner".to_owned()).spawn(move || serve(waiting, groups))?;
         Ok(Spawner { requests })
     }
 
@@ -165,12 +193,16 @@ impl Spawner {
     }
 }
 
-fn serve(mut waiting: mpsc::Receiver<Request>) {
+fn serve(mut waiting: mpsc::Receiver<Request>, mut groups: Option<Groups>) {
     while let Some(Request { plan, reply }) = waiting.blocking_recv() {
         if reply.is_closed() {
             continue;
         }
-        if let Err(Ok(mut unwanted)) = reply.send(spawn(&plan)) {
+        let mut spawned = spawn(&plan);
+        if let (Ok(spawned), Some(groups)) = (&mut spawned, &mut groups) {
+            enclose(spawned, groups);
+        }
+        if let Err(Ok(mut unwanted)) = reply.send(spawned) {
             // Both can only fail because the process is gone.
             let _ = unwanted.child.kill();
             let _ = unwanted.child.wait();

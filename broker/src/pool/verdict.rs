@@ -7,6 +7,7 @@ use bytes::Bytes;
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 use nix::sys::signal::Signal;
 
+use super::calls;
 use crate::catalog::{Executor, Script};
 use crate::invocation::{Answer, Ending, Reason, format_id};
 use crate::units::print_size;
@@ -74,7 +75,7 @@ fn http(id: u64, script: &Script, body: &[u8], status: i64, headers: &[(&[u8], &
 
 fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
     let reason = match failure.fault {
-        Fault::Script => Reason::ScriptError,
+        Fault::Script | Fault::ScriptBytes | Fault::ScriptCount => Reason::ScriptError,
         Fault::Memory => Reason::Memory,
         Fault::Output => Reason::Output,
         Fault::Time => Reason::WallTime,
@@ -88,22 +89,28 @@ fn of_failure(id: u64, script: &Script, failure: &Failure<'_>) -> Ending {
     }
     let mut ending = Ending::failed(id, script, reason, text);
     if failure.limit != 0 {
-        ending.limit = print_size(failure.limit);
-        ending.measured = print_size(failure.measured);
+        let print =
+            if failure.fault == Fault::ScriptCount { |count: u64| count.to_string() } else { print_size };
+        ending.limit = print(failure.limit);
+        ending.measured = print(failure.measured);
     }
     ending
 }
 
-/// Why a worker that died took its run along.
+/// Why a worker that died took its run along. `words`: what it, or a library in it, wrote last.
+/// `starved`: its control group had no memory left, and the kernel killed for it.
 #[must_use]
-pub fn of_death(status: Option<ExitStatus>) -> (Reason, String) {
+pub fn of_death(status: Option<ExitStatus>, words: &[u8], starved: bool) -> (Reason, String) {
     let Some(status) = status else {
         return (Reason::Internal, "the worker process is lost".to_owned());
     };
     match status.signal().map(Signal::try_from) {
         Some(Ok(Signal::SIGSYS)) => {
-            (Reason::KilledSyscall, "the worker process was killed for a forbidden system call".to_owned())
+            let text = "the worker process was killed for a forbidden system call";
+            let name = calls::named(words).map(|name| format!(" ({name})"));
+            (Reason::KilledSyscall, text.to_owned() + &name.unwrap_or_default())
         }
+        Some(Ok(Signal::SIGKILL)) if starved => (Reason::Memory, "memory limit reached".to_owned()),
         Some(Ok(Signal::SIGSEGV)) => (
             Reason::Crashed,
             "the worker process crashed (SIGSEGV): the script exhausted the stack?".to_owned(),
@@ -134,8 +141,13 @@ mod tests {
             (77 << 8, Reason::Memory),
             (0, Reason::Crashed),
         ] {
-            assert_eq!(of_death(Some(ExitStatus::from_raw(raw))).0, reason);
+            assert_eq!(of_death(Some(ExitStatus::from_raw(raw)), b"", false).0, reason);
         }
-        assert_eq!(of_death(None).0, Reason::Internal);
+        assert_eq!(of_death(None, b"", false).0, Reason::Internal);
+        let words = format!("{}{}\n", msgscript_proto::FORBIDDEN_CALL, nix::libc::SYS_socket);
+        let (_, text) = of_death(Some(ExitStatus::from_raw(nix::libc::SIGSYS)), words.as_bytes(), false);
+        assert!(text.ends_with("(socket)"), "{text}");
+        let killed = |starved| of_death(Some(ExitStatus::from_raw(nix::libc::SIGKILL)), b"", starved).0;
+        assert_eq!((killed(true), killed(false)), (Reason::Memory, Reason::Crashed));
     }
 }

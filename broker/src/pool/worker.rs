@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use super::binding::Binding;
 use super::job::Job;
 use super::spawn::Spawned;
+use crate::cgroup::Leaf;
 use crate::config::value::Isolation;
 use crate::invocation::{Reason, Tenant};
 use crate::schedule::{DEPTH, View};
@@ -66,6 +67,8 @@ pub struct Worker {
     pub socket: UnixDatagram,
     worker_end: RefCell<Option<OwnedFd>>,
     child: RefCell<Option<Child>>,
+    /// Its control group, where there is one.
+    pub leaf: Option<Leaf>,
     /// What was handed to it and not answered, in order: only the first can have started.
     pub jobs: RefCell<VecDeque<Job>>,
     /// When the first of them became the first.
@@ -118,7 +121,7 @@ impl Worker {
     /// # Errors
     /// When the socket cannot be watched.
     pub fn new(spawned: Spawned) -> io::Result<(Worker, std::io::PipeReader)> {
-        let Spawned { child, setup, socket, worker_end, log } = spawned;
+        let Spawned { child, setup, socket, worker_end, log, leaf } = spawned;
         let now = Instant::now();
         let worker = Worker {
             pid: child.id(),
@@ -127,6 +130,7 @@ impl Worker {
             socket: UnixDatagram::from_std(socket.into())?,
             worker_end: RefCell::new(Some(worker_end)),
             child: RefCell::new(Some(child)),
+            leaf,
             jobs: RefCell::default(),
             began: Cell::new(now),
             looks_at: Cell::new(now),

@@ -41,8 +41,8 @@ const LAST: Duration = Duration::from_secs(2);
 /// Where spans are to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// To an OTLP collector at this URL; `None`: where `OTEL_EXPORTER_OTLP_*` say.
-    Otlp(Option<String>),
+    /// To an OTLP collector at this URL.
+    Otlp(String),
     /// To standard output, a JSON object a line.
     Stdout,
 }
@@ -89,7 +89,7 @@ pub fn start(target: &Target) -> Result<(Tracer, Exporting), ExportError> {
     let resource = Resource::builder().with_attribute(version);
     let resource = if named { resource } else { resource.with_service_name("msgscript") }.build();
     let mut out = match target {
-        Target::Otlp(url) => Out::Otlp(Box::new(otlp(url.as_deref())?)),
+        Target::Otlp(url) => Out::Otlp(Box::new(otlp(url)?)),
         Target::Stdout => Out::Stdout,
     };
     if let Out::Otlp(exporter) = &mut out {
@@ -104,22 +104,20 @@ pub fn start(target: &Target) -> Result<(Tracer, Exporting), ExportError> {
     Ok((Tracer::new(provider.build()), Exporting { stop, task }))
 }
 
-fn otlp(url: Option<&str>) -> Result<opentelemetry_otlp::SpanExporter, ExportError> {
-    let builder = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_tls_config(tls()?);
-    let builder = match url {
-        Some(url) if url.contains("://") => builder.with_endpoint(url),
-        Some(address) => builder.with_endpoint(format!("http://{address}")),
-        None => builder,
-    };
+/// The exporter; it reads `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_COMPRESSION` itself.
+fn otlp(url: &str) -> Result<opentelemetry_otlp::SpanExporter, ExportError> {
+    let builder = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(url);
+    // Only then: a machine may have no certificates at all.
+    let builder = if url.starts_with("https://") { builder.with_tls_config(tls()?) } else { builder };
     Ok(builder.build()?)
 }
 
-/// Certificates: the system's, and what the standard variables name.
+/// Certificates: what the standard variables name, else the system's.
 fn tls() -> Result<ClientTlsConfig, ExportError> {
-    let mut config = ClientTlsConfig::new().with_enabled_roots();
-    if let Some(pem) = pem("OTEL_EXPORTER_OTLP_CERTIFICATE")? {
-        config = config.ca_certificate(Certificate::from_pem(pem));
-    }
+    let mut config = match pem("OTEL_EXPORTER_OTLP_CERTIFICATE")? {
+        Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
     let certificate = pem("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")?;
     if let (Some(certificate), Some(key)) = (certificate, pem("OTEL_EXPORTER_OTLP_CLIENT_KEY")?) {
         config = config.identity(Identity::from_pem(certificate, key));

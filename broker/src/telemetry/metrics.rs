@@ -67,9 +67,6 @@ pub fn render(core: &Core) -> String {
     workers(&mut text, core);
     host_calls(&mut text, core);
     scripts(&mut text, core);
-    for (name, (help, value)) in core.statistics.gauges() {
-        text.one(name, "gauge", help, value);
-    }
     process(&mut text, core);
     text.0
 }
@@ -159,6 +156,8 @@ fn scripts(text: &mut Text, core: &Core) {
     text.family("msgscript_scripts", "gauge", "Scripts in service; broken: without a good version.");
     text.sample("msgscript_scripts", &[("state", &"good")], all.len() - broken);
     text.sample("msgscript_scripts", &[("state", &"broken")], broken);
+    let there = u8::from(core.catalog.away().is_none());
+    text.one("msgscript_store_connected", "gauge", "Whether the store of scripts can be asked.", there);
     let rejected = snapshot.problems.iter().filter(|problem| problem.rejects).count();
     text.one("msgscript_rejected_files", "gauge", "Scripts and libraries that are not in service.", rejected);
 }

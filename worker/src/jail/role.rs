@@ -39,7 +39,7 @@ impl Role {
             | Engine::Probe
             | Engine::WasmCompile
             | Engine::ProbeWasmCompile => plain,
-            Engine::LuaJit => Role { makes_code: true, ..plain },
+            Engine::LuaJit | Engine::ProbeJit => Role { makes_code: true, ..plain },
             Engine::Wasm | Engine::ProbeWasm => Role { makes_code: true, ..wasm },
             Engine::ProbeWasmBound => wasm,
             Engine::Sqlite => {

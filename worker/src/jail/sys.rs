@@ -101,6 +101,48 @@ pub(super) fn default_fault_signals() {
     }
 }
 
+/// A call that the filter forbids shall be named: its `SIGSYS` is handled by [`forbidden`].
+pub(super) fn name_forbidden_calls() {
+    // SAFETY: `sigaction` is plain data; the handler has the form that `SA_SIGINFO` promises, and is sound at any
+    // point of the program: it makes system calls only, and does not return.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = forbidden as *const () as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Writes the number of the forbidden call to the log pipe and dies of another forbidden call: `SIGSYS` is
+/// blocked meanwhile, so that the kernel ends the process.
+extern "C" fn forbidden(_signal: libc::c_int, info: *const libc::siginfo_t, _context: *const libc::c_void) {
+    /// Where `si_syscall` lies in `siginfo_t`, behind three numbers and an address.
+    const NUMBER: usize = 24;
+    // SAFETY: the kernel hands over a whole `siginfo_t`, which is longer.
+    let number = unsafe { info.cast::<u8>().add(NUMBER).cast::<i32>().read_unaligned() };
+    let (line, length) = forbidden_line(number);
+    // SAFETY: the text is ours and as long as said. The second call takes nothing.
+    unsafe {
+        libc::write(2, line.as_ptr().cast(), length);
+        libc::syscall(NEVER_ALLOWED);
+        libc::_exit(0);
+    }
+}
+
+/// A call that no filter of ours allows, and that does nothing where there is none.
+pub(crate) const NEVER_ALLOWED: libc::c_long = libc::SYS_sched_yield;
+
+/// The line about a forbidden call, and its length. Without allocation.
+fn forbidden_line(number: i32) -> ([u8; 48], usize) {
+    use std::io::Write;
+    let mut line = [0; 48];
+    let mut rest = &mut line[..];
+    // It fits.
+    let _ = writeln!(rest, "{}{number}", msgscript_proto::FORBIDDEN_CALL);
+    let left = rest.len();
+    (line, 48 - left)
+}
+
 /// Asks the scheduler to treat this process as batch work (sched(7), `SCHED_BATCH`): it runs as much as ever,
 /// but waking it does not interrupt whoever runs, so that a broker hands over several jobs before the
 /// first is begun. Without it things are slower, not wrong.

@@ -114,7 +114,7 @@ pub(super) fn table(engine: Engine, pid: u32) -> Vec<Row> {
         row(libc::SYS_exit_group, &[], "the end"),
     ];
     match engine {
-        Engine::LuaJit => rows.push(row(
+        Engine::LuaJit | Engine::ProbeJit => rows.push(row(
             libc::SYS_mprotect,
             &[Long(2, READ_EXEC)],
             "finished machine code becomes executable, and read-only by the same call",
@@ -214,7 +214,9 @@ fn condition(arg: Arg) -> Result<SeccompCondition, seccompiler::BackendError> {
 
 /// The filter of a worker of this engine.
 fn filter(engine: Engine, pid: u32) -> Result<BpfProgram, seccompiler::BackendError> {
-    compile(table(engine, pid), SeccompAction::KillProcess, SeccompAction::Allow)
+    // `SIGSYS`, whose handler says which call it was and dies of it; a process that blocks the signal, or is
+    // in the handler, dies at once.
+    compile(table(engine, pid), SeccompAction::Trap, SeccompAction::Allow)
 }
 
 /// A filter of rows: what is in none of them, and what is in one.

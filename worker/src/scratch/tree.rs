@@ -16,6 +16,8 @@ const MAX_NAME: usize = 255;
 const MAX_LINKS_FOLLOWED: u32 = 40;
 
 const ROOT: u32 = 0;
+/// The folders that are there from the start.
+const FIRST: usize = 3;
 /// What a node costs besides its content, and a name besides its bytes.
 const NODE_COST: usize = 192;
 const NAME_COST: usize = 64;
@@ -220,11 +222,9 @@ impl Tree {
 
     fn add(&mut self, dir: u32, name: &[u8], content: Content, budget: &mut Budget) -> Result<u32, Reason> {
         let node = Node::new(content, now());
-        if self.nodes.len() - self.free.len() > MAX_FILES {
-            return Err(Reason::Full);
-        }
+        budget.one_more(self.nodes.len() - self.free.len() - FIRST)?;
         let cost = node.cost();
-        budget.charge(cost)?;
+        budget.store(cost)?;
         let index = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(Node::new(Content::Free, 0.0));
             #[allow(clippy::cast_possible_truncation, reason = "at most MAX_FILES nodes and what is held")]
@@ -256,7 +256,7 @@ impl Tree {
             return Err(Reason::NotFound);
         }
         let Content::Dir { entries, .. } = &mut folder.content else { return Err(Reason::NotDir) };
-        budget.charge(NAME_COST + name.len())?;
+        budget.store(NAME_COST + name.len())?;
         entries.insert(name.to_vec(), node);
         folder.modified = time;
         let entered = self.node_mut(node);
@@ -274,7 +274,7 @@ impl Tree {
         let Content::Dir { entries, .. } = &mut folder.content else { return Err(Reason::NotDir) };
         let node = entries.remove(name).ok_or(Reason::NotFound)?;
         folder.modified = now();
-        budget.refund(NAME_COST + name.len());
+        budget.drop_stored(NAME_COST + name.len());
         let gone = self.node_mut(node);
         gone.names -= 1;
         // A folder without a name may still be the working directory: its way up must stay valid.
@@ -322,7 +322,7 @@ impl Tree {
     fn discard_if_unused(&mut self, index: u32, budget: &mut Budget) {
         let node = self.node_mut(index);
         if node.names == 0 && node.held == 0 {
-            budget.refund(node.cost());
+            budget.drop_stored(node.cost());
             node.content = Content::Free;
             self.free.push(index);
         }
@@ -330,7 +330,7 @@ impl Tree {
 
     pub(super) fn truncate(&mut self, node: u32, budget: &mut Budget) {
         if let Content::File(content) = &mut self.node_mut(node).content {
-            budget.refund(content.capacity());
+            budget.drop_stored(content.capacity());
             *content = Vec::new();
         }
         self.node_mut(node).modified = now();
@@ -396,12 +396,12 @@ fn grow(content: &mut Vec<u8>, size: usize, budget: &mut Budget) -> Result<(), R
         return Ok(());
     }
     let doubled = before.saturating_mul(2).max(size);
-    let capacity = if doubled - before <= budget.left() { doubled } else { size };
-    budget.charge(capacity - before)?;
+    let capacity = if doubled - before <= budget.room() { doubled } else { size };
+    budget.store(capacity - before)?;
     content.reserve_exact(capacity - content.len());
     // The allocator may have given more than was asked.
     let extra = content.capacity().saturating_sub(capacity);
-    budget.charge(extra.min(budget.left()))
+    budget.store(extra.min(budget.room()))
 }
 
 /// A path being followed.

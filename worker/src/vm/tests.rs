@@ -23,7 +23,15 @@ fn run(vm: &mut Vm, script: u64, payload: &str) -> Result<String, String> {
         entry: Entry::Message { subject: "s" },
         headers: vec![],
         payload: payload.as_bytes(),
-        limits: Limits { memory: 32 << 20, output: 1 << 20, log: 1 << 16, host_calls: 10, folders: false },
+        limits: Limits {
+            memory: 32 << 20,
+            output: 1 << 20,
+            log: 1 << 16,
+            host_calls: 10,
+            folders: false,
+            scratch: 32 << 20,
+            scratch_files: 100,
+        },
     };
     match vm.invoke(&invoke) {
         Ended::Message(Some(text)) => Ok(String::from_utf8_lossy(text).into_owned()),
@@ -238,6 +246,8 @@ fn methods_answer_http() {
                 log: 1 << 16,
                 host_calls: 10,
                 folders: false,
+                scratch: 32 << 20,
+                scratch_files: 100,
             },
         };
         let ended = vm.invoke(&invoke);

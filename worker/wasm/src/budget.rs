@@ -43,7 +43,7 @@ impl Budget {
             return false;
         }
         self.used += by;
-        tree.set_limit(usize::try_from(self.limit - self.used).unwrap_or(usize::MAX));
+        tree.set_memory(usize::try_from(self.limit - self.used).unwrap_or(usize::MAX));
         true
     }
 }
@@ -70,7 +70,16 @@ mod tests {
     use msgscript_proto::message::Limits;
 
     fn budget(limit: u64) -> Budget {
-        let limits = Limits { memory: limit, output: 0, log: 0, host_calls: 0, folders: false };
+        let (scratch, scratch_files) = (limit, 100);
+        let limits = Limits {
+            memory: limit,
+            output: 0,
+            log: 0,
+            host_calls: 0,
+            folders: false,
+            scratch,
+            scratch_files,
+        };
         Budget::new(limit, Files::new(&limits, std::sync::Arc::default()))
     }
 

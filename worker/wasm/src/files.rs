@@ -30,7 +30,9 @@ pub struct Files(Arc<Mutex<Scratch<Way>>>);
 impl Files {
     /// An empty scratch folder, and what is granted.
     pub fn new(limits: &Limits, outside: Arc<Mutex<Broker>>) -> Files {
-        let scratch = Scratch::new(usize::try_from(limits.memory).unwrap_or(usize::MAX));
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut scratch = Scratch::new(size(limits.memory));
+        scratch.set_limits(size(limits.memory), size(limits.scratch), limits.scratch_files as usize);
         Files(Arc::new(Mutex::new(if limits.folders { scratch.with_way(Way(outside)) } else { scratch })))
     }
 

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 
 use super::activity::Activity;
 use super::body::{self, BodyError};
 use super::request::{self, Target};
 use super::{Door, HttpSettings, Pages};
 use crate::access::{Demand, shows_token};
+use crate::audit::{self, Act, Event};
 use crate::catalog::Script;
 use crate::ingress::App;
 use crate::ingress::pages;
@@ -63,7 +64,15 @@ async fn respond_to<A: App>(client: &Client<A>, request: Request<Incoming>) -> R
             return function(client, head, body, subject, url).await;
         }
         Ok(Target::Function { .. }) => pages::not_found(),
-        Ok(Target::Page(path)) => pages::answer(&*client.door.app, settings, client.loopback, path, &head),
+        Ok(Target::Page(path)) => {
+            let page = pages::answer(&*client.door.app, settings, client.loopback, path, &head);
+            if page.status() == StatusCode::FORBIDDEN {
+                let (reason, client) = (Reason::Denied.word(), &*String::from_utf8_lossy(&client.address));
+                let event = Event { reason, client, text: path, ..Event::default() };
+                audit::record(Act::Refused, &event);
+            }
+            page
+        }
         Err(refusal) => closing(plain(refusal.status(), None, &refusal.to_string())),
     };
     refuse(&head, body, refusal).await
@@ -97,7 +106,10 @@ async fn function<A: App>(
     let read = body::collect(&mut body, settings.max_payload, settings.body_timeout, budget);
     let payload = match read.await {
         Ok(payload) => payload,
-        Err(error) => return without_body(settings, &head, body, error).await,
+        Err(error) => {
+            note_refusal(&error, &subject, client);
+            return without_body(settings, &head, body, error).await;
+        }
     };
     let call = Call::Http { method: head.method.as_str().into(), url };
     let headers = request::fields(head.headers, &client.address);
@@ -113,6 +125,17 @@ async fn function<A: App>(
         }
     }
     run(&client.door, message, scripts).await
+}
+
+/// A body that is too large, or that there is no room for, never meets a script.
+fn note_refusal<A>(error: &BodyError, subject: &str, client: &Client<A>) {
+    let reason = match error {
+        BodyError::TooLarge => Reason::TooLarge,
+        BodyError::NoRoom => Reason::Overloaded,
+        BodyError::TooSlow | BodyError::Broken => return,
+    };
+    let (reason, client) = (reason.word(), &*String::from_utf8_lossy(&client.address));
+    audit::record(Act::Refused, &Event { subject, reason, client, ..Event::default() });
 }
 
 fn no_script(subject: &str) -> Response {

@@ -23,6 +23,7 @@ fn policy(containers: Containers) -> Policy {
         isolation: Isolation::Tenant,
         jit: false,
         http: Rc::default(),
+        account: false,
     }
 }
 

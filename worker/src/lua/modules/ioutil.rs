@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn a_file_past_the_memory_limit_ends_the_run() {
         let mut ctx = Ctx::default();
-        ctx.scratch.set_limit(1000);
+        ctx.scratch.set_limits(1000, 1000, 10);
         let large = Value::Str(vec![0; 2000]);
         assert!(matches!(call(write_file, &mut ctx, &["x".into(), large]), Err(Fail::Memory)));
     }

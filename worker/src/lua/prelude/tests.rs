@@ -65,6 +65,8 @@ impl State {
                 log: 1 << 16,
                 host_calls: 100,
                 folders: false,
+                scratch: 128 << 20,
+                scratch_files: 100,
             },
         });
         match ended {
