@@ -142,11 +142,10 @@ enum Verb {
         #[arg(long)]
         force: bool,
     },
-    /// Check headers and libraries of script files
+    /// Check headers, libraries and syntax of script files
     Check {
-        /// The files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        args: check::CheckArgs,
         #[command(flatten)]
         folders: FolderArgs,
     },
@@ -253,7 +252,7 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
         Verb::List { folders, json } if args.common.backend == Backend::File => {
             list::list(&folders.folders(), *json, out, errors)
         }
-        Verb::Check { files, folders } => check::check(files, &folders.folders(), out, errors),
+        Verb::Check { args, folders } => check::check(args, &folders.folders(), out, errors),
         Verb::Completion { shell } => {
             completion(*shell, &mut Args::command(), out)?;
             Ok(ExitCode::SUCCESS)

@@ -12,8 +12,8 @@ use serde_json::Value;
 const ECHO: &str = "function OnMessage(_, payload) return payload end";
 
 /// Says its payload in the log, or fails.
-const TALK: &str = "local log = require('log') function OnMessage(_, payload) \
-    if payload == 'fail' then error('no luck') end log.info('heard ' .. payload) return 'ok' end";
+const TALK: &str = "function OnMessage(_, payload) \
+    if payload == 'fail' then error('no luck') end print('heard ' .. payload) return 'ok' end";
 
 fn cli(args: &[&str]) -> Command {
     let mut command = Command::new(program("msgscriptcli"));
@@ -149,6 +149,7 @@ fn logs_are_followed_by_tenant_and_subject() {
     let mut note = String::new();
     notes.read_line(&mut note).expect("a line");
     assert!(note.starts_with("following"), "{note}");
+    // Not before it follows, and only what it asked for.
     for (subject, payload) in [("two.b", "x"), ("one.a", "y"), ("two.b", "fail"), ("one.a", "fail")] {
         let _ = broker.post(&format!("/{subject}"), payload);
     }
@@ -287,4 +288,39 @@ fn a_new_script_is_good_and_never_overwrites() {
     let broker = Setup::new().file("hello.lua", read("hello.lua")).file("site.lua", read("site.lua")).start();
     assert_eq!(broker.call("hello", "you"), "Hello, you!");
     assert_eq!(broker.get("/web.site").status, 200);
+}
+
+#[test]
+fn check_compiles_as_a_broker_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    let check = |args: &[&str]| {
+        cli(args)
+            .current_dir(folder.path())
+            .output()
+            .map(|it| (it.status.code(), text(&it.stderr)))
+            .expect("runs")
+    };
+    write("a.lua", "--* subject: a\n--* name: a\n--* require: web\nfunction OnMessage() return page end\n");
+    write("sub/b.lua", "--* subject: b\n--* name: b\nfunction OnMessage( return 1 end\n");
+    write("sub/c.lua", "--* subject: c\nreturn 1\n");
+    write("sub/notes.txt", "not Lua");
+    write("libs/web.lua", "page = 'x'\n");
+    let (status, errors) = check(&["check", "."]);
+    assert_eq!(status, Some(1), "{errors}");
+    assert!(
+        errors.contains("sub/b.lua:3: ") && errors.contains("sub/c.lua:1: there is no `name`"),
+        "{errors}"
+    );
+    assert!(errors.ends_with("2 of 4 would be rejected\n"), "{errors}");
+    let (status, errors) = check(&["check", "a.lua", "libs"]);
+    assert_eq!((status, &*errors), (Some(0), ""));
+    write("libs/web.lua", "page = = 'x'\n");
+    let (status, errors) = check(&["check", "a.lua"]);
+    assert!(status == Some(1) && errors.contains("web.lua:1:"), "{errors}");
+    assert_eq!(check(&["check", "--no-compile", "sub/b.lua"]).0, Some(0));
 }
