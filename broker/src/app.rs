@@ -139,10 +139,11 @@ impl Core {
         self.policies.borrow().have_account(tenant)
     }
 
-    /// The subject patterns of those who have no NATS account of their own.
+    /// The subject patterns that plain messages call, of those who have no NATS account of their own.
     fn patterns(&self) -> Vec<Rc<str>> {
         let snapshot = self.catalog.current();
-        let shared = snapshot.index.list().iter().filter(|script| !self.has_account(&script.tenant));
+        let called = snapshot.index.list().iter().filter(|script| script.trigger.is_none());
+        let shared = called.filter(|script| !self.has_account(&script.tenant));
         let mut patterns: Vec<Rc<str>> = shared.map(|script| script.subject.clone()).collect();
         patterns.dedup();
         patterns

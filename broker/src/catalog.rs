@@ -6,6 +6,7 @@
 pub mod header;
 pub mod library;
 pub mod tenancy;
+pub mod trigger;
 
 pub(crate) mod build;
 mod shelf;
@@ -42,6 +43,8 @@ pub struct Script {
     pub tenant: Tenant,
     /// The lock under which it runs, if it asks for one.
     pub lock: Option<header::Lock>,
+    /// The stream that triggers it, instead of plain messages.
+    pub trigger: Option<trigger::Trigger>,
     /// `http: true`.
     pub http: bool,
     /// What runs it.
@@ -80,6 +83,7 @@ impl Script {
             executor: Executor::Lua,
             jit: false,
             lock: None,
+            trigger: None,
             timeout: None,
             memory: None,
             parts: vec![source.clone()],

@@ -19,6 +19,7 @@ use crate::config::value::{Backend, LogLevel};
 mod broker;
 mod call;
 mod check;
+mod dead;
 mod dev;
 mod etcd;
 mod exchange;
@@ -115,6 +116,9 @@ enum Verb {
     /// Libraries in etcd
     #[command(subcommand)]
     Lib(Lib),
+    /// Messages of streams whose runs failed too often
+    #[command(subcommand)]
+    Dead(dead::Dead),
     /// Run a script once, as a server would, and print its answer
     Dev {
         #[command(flatten)]
@@ -271,6 +275,12 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
         Verb::Logs { target, options } => orders::logs(target, options, out, errors),
         Verb::Drain(target) => orders::drain(target, out),
         Verb::Reload(target) => orders::reload(target, out),
+        Verb::Dead(verb) => {
+            let url = args.common.natsurl.clone().or_else(|| std::env::var("NATS_URL").ok());
+            let url = url.context("give the URL of the NATS server: --natsurl, or the variable NATS_URL")?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(dead::dead(verb, &url, out))
+        }
         Verb::Dev { script, input } => dev::dev(script, input, &args.common, out),
         Verb::Devhttp { script, port } => dev::devhttp(script, *port, &args.common),
         _ if args.common.backend == Backend::File => bail!(

@@ -2,6 +2,7 @@
 //!
 //! A door knows the pipeline behind it only as an [`App`].
 
+pub mod discovery;
 pub mod envelope;
 pub mod http;
 pub mod nats;

@@ -32,6 +32,17 @@ pub fn init(level: Level) {
     };
 }
 
+/// Sets up logging for one who looks at one script: text, what it says and what it is refused; endings are told
+/// otherwise.
+pub fn init_for_author(level: Level) {
+    let broker = if level == Level::DEBUG { level } else { Level::WARN };
+    let filter =
+        format!("warn,msgscript_broker={broker},msgscript_broker::ending=off,script={level},audit=off");
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    let _ = subscriber.without_time().with_ansi(std::io::stderr().is_terminal()).try_init();
+}
+
 /// A line that a script printed or logged.
 pub fn script_line(script: &Script, invocation: u64, level: Level, text: &str) {
     macro_rules! line {
@@ -87,6 +98,7 @@ pub fn ended(script: &Script, ending: &Ending) {
         return;
     }
     tracing::warn!(
+        target: "msgscript_broker::ending",
         tenant = &*script.tenant,
         subject = &*script.subject,
         script = &*script.name,

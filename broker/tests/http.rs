@@ -110,6 +110,7 @@ fn script(name: &str) -> Rc<Script> {
         executor: Executor::Lua,
         jit: false,
         lock: None,
+        trigger: None,
         timeout: None,
         memory: None,
         source: Part { name: "echo.lua".into(), text: (*b"-- <source>").into() },

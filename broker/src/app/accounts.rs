@@ -86,10 +86,11 @@ fn of_tenant(tenant: &crate::config::tenant::Tenant) -> Option<(Tenant, NatsAcco
     Some((tenant.name.as_str().into(), tenant.nats.clone()?))
 }
 
-/// The subject patterns of a tenant's scripts.
+/// The subject patterns of a tenant's scripts that plain messages call.
 fn patterns(core: &Core, tenant: &str) -> Vec<Rc<str>> {
     let snapshot = core.catalog.current();
-    let own = snapshot.index.list().iter().filter(|script| &*script.tenant == tenant);
+    let own =
+        snapshot.index.list().iter().filter(|script| &*script.tenant == tenant && script.trigger.is_none());
     let mut patterns: Vec<Rc<str>> = own.map(|script| script.subject.clone()).collect();
     patterns.dedup();
     patterns

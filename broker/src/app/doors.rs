@@ -12,9 +12,10 @@ use super::front::Front;
 use super::{Core, StartError};
 use crate::config::{Config, Nats};
 use crate::control::{Control, Place};
-use crate::ingress::http;
 use crate::ingress::nats::{Door, Subscriptions};
+use crate::ingress::{discovery, http};
 use crate::nats::{hub, server};
+use crate::streams::Streams;
 use crate::units;
 
 /// A signal to all doors.
@@ -77,10 +78,17 @@ pub(super) async fn open_nats(
     };
     // Set once, here.
     let _ = core.door.set(door.clone());
+    let telling = discovery::serve(core.clone(), door.clone(), intake.clone().wait());
+    let telling = tokio::task::spawn_local(telling);
+    doors.intake.push(Box::pin(async move {
+        let _ = telling.await;
+    }));
     let subscriptions = Subscriptions::new(door, &config.queue_group, None);
     let mut tenancy = core.tenancy.subscribe();
     subscriptions.set(core, core.patterns()).await;
     core.accounts.follow(core).await;
+    let mut streams = Streams::new();
+    streams.follow(core);
     let (core, stop) = (core.clone(), intake.clone());
     let following = tokio::task::spawn_local(async move {
         let mut changes = core.catalog.changes();
@@ -92,10 +100,12 @@ pub(super) async fn open_nats(
             }
             subscriptions.set(&core, core.patterns()).await;
             core.accounts.follow(&core).await;
+            streams.follow(&core);
         }
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
         core.accounts.leave(&core).await;
+        streams.leave().await;
     });
     doors.intake.push(Box::pin(async move {
         let _ = following.await;

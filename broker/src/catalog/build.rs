@@ -116,6 +116,7 @@ impl Source {
             name: header.name.clone().unwrap_or_default(),
             tenant: tenant.clone(),
             lock: header.lock.clone(),
+            trigger: header.trigger.trigger(header.name.as_deref().unwrap_or_default()),
             http: header.http,
             executor: header.executor,
             jit: header.jit,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Executor;
+use super::{Executor, trigger};
 use crate::{route, units};
 
 mod lines;
@@ -45,6 +45,8 @@ pub struct Header {
     pub jit: bool,
     /// `lock`.
     pub lock: Option<Lock>,
+    /// `stream` and what goes with it.
+    pub trigger: trigger::Lines,
     /// Every header line that counted, as written, in order.
     pub lines: Vec<(String, String)>,
     /// Those among them whose key does nothing (yet).
@@ -179,10 +181,15 @@ enum Key {
     Memory,
     Jit,
     Lock,
+    Stream,
+    Durable,
+    Retries,
+    Backoff,
+    AckWait,
 }
 
 impl Key {
-    const NAMES: [(&'static str, Key); 10] = [
+    const NAMES: [(&'static str, Key); 15] = [
         ("subject", Key::Subject),
         ("name", Key::Name),
         ("http", Key::Http),
@@ -193,6 +200,11 @@ impl Key {
         ("memory", Key::Memory),
         ("jit", Key::Jit),
         ("lock", Key::Lock),
+        ("stream", Key::Stream),
+        ("durable", Key::Durable),
+        ("retries", Key::Retries),
+        ("backoff", Key::Backoff),
+        ("ack-wait", Key::AckWait),
     ];
 
     fn by_name(name: &[u8]) -> Option<(&'static str, Key)> {
@@ -206,13 +218,12 @@ impl Key {
 
     /// Whether it counts in the whole file, as in the Go server.
     fn anywhere(self) -> bool {
-        !matches!(self, Key::Timeout | Key::Memory | Key::Jit | Key::Lock)
+        matches!(self, Key::Subject | Key::Name | Key::Http | Key::Require | Key::Executor)
     }
 }
 
 /// Keys that later versions give a meaning to.
-const RESERVED: [&str; 8] =
-    ["stream", "durable", "retries", "backoff", "ack-wait", "schedule", "timezone", "missed"];
+const RESERVED: [&str; 3] = ["schedule", "timezone", "missed"];
 
 /// The text as Lua is to see it: without a byte order mark, and with nothing on a first line that begins
 /// with `#` (Lua itself skips these in files only). Lines keep their numbers.
@@ -301,6 +312,7 @@ impl Default for Reader {
             memory: None,
             jit: false,
             lock: None,
+            trigger: trigger::Lines::default(),
             lines: Vec::new(),
             unknown: Vec::new(),
             errors: Vec::new(),
@@ -403,6 +415,11 @@ impl Reader {
             Key::Memory => header.memory = Some(memory(value)?),
             Key::Jit => header.jit = boolean(value)?,
             Key::Lock => header.lock = Some(lock(value)?),
+            Key::Stream => header.trigger.stream = Some(trigger::server_name(value)?),
+            Key::Durable => header.trigger.durable = Some(trigger::server_name(value)?),
+            Key::Retries => header.trigger.retries = Some(trigger::retries(value)?),
+            Key::Backoff => header.trigger.backoff = Some(trigger::backoff(value)?),
+            Key::AckWait => header.trigger.ack_wait = Some(trigger::ack_wait(value)?),
         }
         Ok(())
     }

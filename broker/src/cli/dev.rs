@@ -122,7 +122,7 @@ pub(super) fn dev(args: &DevArgs, input: &Input, common: &Common, out: &mut dyn 
     let given =
         Given { subject: input.subject.clone(), name: input.name.clone(), executor: executor(common)? };
     let payload = input.read()?;
-    telemetry::init(config.log.into());
+    telemetry::init_for_author(config.log.into());
     in_runtime(async {
         let core = app::workbench(&config).await?;
         let (script, problems) = args.bench(given, &core).refresh();
@@ -213,7 +213,7 @@ fn explain(script: &Script, ending: &Ending) {
 pub(super) fn devhttp(args: &DevArgs, port: u16, common: &Common) -> Result<ExitCode> {
     let config = Rc::new(args.config(common)?);
     let executor = executor(common)?;
-    telemetry::init(config.log.into());
+    telemetry::init_for_author(config.log.into());
     in_runtime(async {
         let core = app::workbench(&config).await?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))

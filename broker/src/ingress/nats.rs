@@ -371,6 +371,11 @@ fn is_reserved(subject: &str) -> bool {
     subject.starts_with('$') || subject.starts_with("_INBOX.")
 }
 
+/// Whether a message to this subject would set something off: a reply must not.
+pub(crate) fn is_trigger(app: &Core, reply: &str) -> bool {
+    reply.starts_with('$') || !is_reserved(reply) && app.catalog.current().index.answers(reply)
+}
+
 /// Serves one message: runs the scripts that its subject matches, and replies. All of them, not only those
 /// of the pattern it was delivered for: a server gives a queue group one copy of a message, however many of
 /// the group's patterns match.
@@ -380,7 +385,7 @@ async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
     }
     let snapshot = app.catalog.current();
     if let Some(reply) = &incoming.reply
-        && (reply.starts_with('$') || !is_reserved(reply) && snapshot.index.answers(reply))
+        && is_trigger(&app, reply)
     {
         tracing::warn!(
             subject = &*incoming.subject,
@@ -393,13 +398,30 @@ async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
         return;
     }
     let mut scripts = snapshot.index.matching(&incoming.subject).into_owned();
-    scripts.retain(|script| via.serves(&app, script));
+    // Those of streams get their messages from there.
+    scripts.retain(|script| script.trigger.is_none() && via.serves(&app, script));
     let trace = app.tracer.as_ref().map(|tracer| Rc::new(begin(tracer, &scripts, &incoming)));
     let (door, reply) = (via.door, incoming.reply.clone());
     let sender = Sender { app: app.clone(), door, reply, trace, _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
         Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
         None => serve_raw(&sender, incoming, scripts).await,
+    }
+}
+
+/// A stream's message for a script, as if it had arrived now.
+pub(crate) fn stored(app: &Core, script: &Rc<Script>, message: async_nats::Message) -> Message {
+    let incoming = Incoming::from_client(message);
+    let begin = |tracer| Rc::new(begin(tracer, std::slice::from_ref(script), &incoming));
+    let trace = app.tracer.as_ref().map(begin);
+    Message {
+        shown_subject: incoming.subject.clone(),
+        subject: incoming.subject,
+        call: Call::Message,
+        payload: incoming.payload,
+        headers: incoming.headers,
+        arrived: Instant::now(),
+        trace,
     }
 }
 

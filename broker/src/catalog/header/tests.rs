@@ -67,11 +67,11 @@ fn five_keys_count_anywhere() {
 
 #[test]
 fn unknown_keys_are_kept_and_warned_about_once() {
-    let text = "--* Author: Ann\n--* Author: Bob\n--* stream: x\n";
+    let text = "--* Author: Ann\n--* Author: Bob\n--* schedule: x\n";
     let header = parse(text.as_bytes());
     let kept: Vec<_> = header.unknown.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    assert_eq!(kept, [("Author", "Ann"), ("Author", "Bob"), ("stream", "x")]);
-    let expected = ["1: unknown key `Author` does nothing", "3: `stream` does nothing in this version"];
+    assert_eq!(kept, [("Author", "Ann"), ("Author", "Bob"), ("schedule", "x")]);
+    let expected = ["1: unknown key `Author` does nothing", "3: `schedule` does nothing in this version"];
     assert_eq!(warnings(text), expected);
     assert_eq!(header.errors, []);
 }
@@ -85,6 +85,8 @@ fn bad_values_name_their_line() {
         ("--* name: a\tb", "1: bad `name`: it has a control character"),
         ("--* executor: js", "1: bad `executor`: `js` is none of lua, wasm, podman"),
         ("--* timeout: 0s", "1: bad `timeout`: it must be more than zero"),
+        ("--* stream: a.b", "1: bad `stream`: write a name of letters, digits, `-` and `_` only"),
+        ("--* retries: -1", "1: bad `retries`: write a whole number up to 1000"),
         ("--* lock:", "1: bad `lock`: write `script`, or a name"),
         ("--* lock: a/b", "1: bad `lock`: `a/b`: a name has letters, digits, `-`, `_` and `.` only"),
         ("--* memory: 1KiB", "1: bad `memory`: it must be at least 1MiB"),
