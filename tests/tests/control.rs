@@ -149,15 +149,19 @@ fn logs_are_followed_by_tenant_and_subject() {
     let mut note = String::new();
     notes.read_line(&mut note).expect("a line");
     assert!(note.starts_with("following"), "{note}");
-    // Not before it follows, and only what it asked for.
+    // Only what it asked for comes: a line of the script; its error, then how the run ended.
     for (subject, payload) in [("two.b", "x"), ("one.a", "y"), ("two.b", "fail"), ("one.a", "fail")] {
         let _ = broker.post(&format!("/{subject}"), payload);
     }
     let lines = BufReader::new(child.0.stdout.take().expect("a pipe")).lines();
     let events: Vec<Value> =
-        lines.take(2).map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON")).collect();
+        lines.take(3).map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON")).collect();
     assert!(events.iter().all(|event| event["subject"] == "one.a"), "{events:?}");
-    assert_eq!((&events[0]["text"], &events[1]["reason"]), (&"heard y".into(), &"script_error".into()));
+    assert_eq!(
+        (&events[0]["text"], &events[2]["reason"]),
+        (&"heard y".into(), &"script_error".into()),
+        "{events:?}"
+    );
     // What was kept, without following.
     let kept = good(&ask(&broker, &["logs", "--subject", "two.b"]));
     assert!(kept.contains("heard x") && kept.contains("no luck") && !kept.contains("one.a"), "{kept}");
