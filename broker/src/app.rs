@@ -25,6 +25,7 @@ use crate::catalog::{Catalog, Script};
 use crate::cgroup::Remover;
 use crate::config::value::Backend;
 use crate::config::{self, Config, Start};
+use crate::control::Orders;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
 use crate::host::net::Net;
@@ -48,6 +49,7 @@ use crate::wasm::file::Place;
 pub use build::spawn_plan;
 pub(crate) use build::workbench;
 use doors::{Doors, Stop};
+pub(crate) use doors::{nats_options, redacted};
 pub use front::Front;
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
@@ -71,6 +73,8 @@ pub struct Core {
     pub podman: Rc<Podman>,
     /// How often tenants' functions were called of late, where that is limited.
     rates: RefCell<HashMap<Tenant, Bucket>>,
+    /// What the operator ordered over the control socket.
+    pub orders: Orders,
     /// The last runs.
     pub records: Records,
     /// What runs came to.
@@ -298,12 +302,15 @@ async fn run(config: Config) -> Result<(), StartError> {
     let nats_address = doors::open_nats(&core, &intake, &end, &mut doors).await?;
     let admin_address = doors::open_pages(&core, &intake, &mut doors).await?;
     let http_address = doors::open_http(&core, &intake, &mut doors).await?;
+    let control = doors::open_control(&core, http_address.port())?;
     let status = core.pool.status();
     tracing::info!(
         http = %http_address, nats = nats_address, admin = admin_address.map(|address| address.to_string()),
+        control = control.as_ref().map(|control| control.path.display().to_string()),
         scripts = core.catalog.current().index.list().len(),
         workers = status.ready, took_ms = core.started.elapsed().as_millis(), version = crate::VERSION, "ready"
     );
+    let control = control.map(|control| tokio::task::spawn_local(control.serve(core.clone())));
     audit::record(Act::Started, &Event::told(crate::VERSION));
     let manager = ServiceManager::from_env(&|name| std::env::var(name).ok());
     manager.ready();
@@ -312,6 +319,7 @@ async fn run(config: Config) -> Result<(), StartError> {
         () = manager.keep_telling() => {}
     }
     manager.stopping();
+    core.orders.stopping();
     tracing::info!("stopping: no new messages, finishing what runs");
     audit::record(Act::Draining, &Event::default());
     intake.set();
@@ -352,12 +360,17 @@ async fn run(config: Config) -> Result<(), StartError> {
     if let Some(exporting) = exporting {
         exporting.finish().await;
     }
+    if let Some(control) = control {
+        // Its file is gone when we are.
+        control.abort();
+        let _ = control.await;
+    }
     tracing::info!("stopped");
     audit::record(Act::Stopped, &Event::default());
     Ok(())
 }
 
-/// Until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+/// Until SIGTERM, SIGINT or an order. SIGHUP reads the configuration again.
 async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
     let stream = |kind| signal(kind).map_err(|error: io::Error| StartError::other("signals", error));
     let mut terminate = stream(SignalKind::terminate())?;
@@ -367,14 +380,19 @@ async fn wait_for_end(core: &Rc<Core>) -> Result<(), StartError> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(core),
+            () = core.orders.stop() => return Ok(()),
+            // The log has it.
+            _ = hangup.recv() => drop(reload(core)),
         }
     }
 }
 
 /// Takes over what can change while running (limits of runs, the form of replies); the rest needs a new
-/// start. An invalid configuration changes nothing.
-fn reload(core: &Core) {
+/// start.
+///
+/// # Errors
+/// An invalid configuration changes nothing; the text says what is wrong with it.
+pub(crate) fn reload(core: &Core) -> Result<(), String> {
     let env = |name: &str| std::env::var(name).ok();
     let reloaded = match config::start(std::env::args_os(), &env) {
         Ok(Start::Serve(config)) => {
@@ -390,11 +408,12 @@ fn reload(core: &Core) {
     if let Err(error) = audit::open(config.audit_log.as_deref()) {
         tracing::error!(error = %cannot_audit(&config, &error), "the audit log goes where it went before");
     }
-    match reloaded {
+    match &reloaded {
         Ok(()) => audit::record(Act::Reloaded, &Event::default()),
         Err(error) => {
             tracing::error!(error, "configuration not reloaded: the old one stays in force");
-            audit::record(Act::NotReloaded, &Event::told(&error));
+            audit::record(Act::NotReloaded, &Event::told(error));
         }
     }
+    reloaded.map_err(|error| format!("configuration not reloaded: {error}"))
 }

@@ -17,12 +17,17 @@ use crate::config::args::normalize_args;
 use crate::config::value::{Backend, LogLevel};
 
 mod broker;
+mod call;
 mod check;
 mod dead;
 mod dev;
 mod etcd;
 mod exchange;
 mod list;
+mod new;
+mod orders;
+mod remote;
+mod status;
 mod store;
 
 pub use broker::broker;
@@ -141,14 +146,46 @@ enum Verb {
         #[arg(long)]
         force: bool,
     },
-    /// Check headers and libraries of script files
+    /// Check headers, libraries and syntax of script files
     Check {
-        /// The files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        args: check::CheckArgs,
         #[command(flatten)]
         folders: FolderArgs,
     },
+    /// Write a script to begin with
+    New(new::NewArgs),
+    /// Send a message to a function over NATS and print its answer; the status is 1 if that is an error
+    Call(call::CallArgs),
+    /// Show how a broker on this machine fares: workers, queue, runs by tenant and script
+    Status {
+        #[command(flatten)]
+        target: remote::Target,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The same again and again, the busiest scripts first
+    Top {
+        #[command(flatten)]
+        target: remote::Target,
+        #[command(flatten)]
+        options: status::TopArgs,
+        /// As JSON, an object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what scripts of a broker on this machine logged, and how they failed
+    Logs {
+        #[command(flatten)]
+        target: remote::Target,
+        #[command(flatten)]
+        options: orders::LogsArgs,
+    },
+    /// Stop a broker on this machine: no new messages, finish what runs. Waits until it has
+    Drain(remote::Target),
+    /// Have a broker on this machine read its configuration again
+    Reload(remote::Target),
     /// Write a completion script for a shell to standard output
     Completion {
         /// The shell
@@ -219,7 +256,7 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
         Verb::List { folders, json } if args.common.backend == Backend::File => {
             list::list(&folders.folders(), *json, out, errors)
         }
-        Verb::Check { files, folders } => check::check(files, &folders.folders(), out, errors),
+        Verb::Check { args, folders } => check::check(args, &folders.folders(), out, errors),
         Verb::Completion { shell } => {
             completion(*shell, &mut Args::command(), out)?;
             Ok(ExitCode::SUCCESS)
@@ -234,6 +271,16 @@ fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<ExitC
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(dead::dead(verb, &url, out))
         }
+        Verb::New(options) => new::new(options, out),
+        Verb::Call(options) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(call::call(options, args.common.natsurl.as_deref(), out, errors))
+        }
+        Verb::Status { target, json } => status::status(target, *json, out),
+        Verb::Top { target, options, json } => status::top(target, options, *json, out),
+        Verb::Logs { target, options } => orders::logs(target, options, out, errors),
+        Verb::Drain(target) => orders::drain(target, out),
+        Verb::Reload(target) => orders::reload(target, out),
         Verb::Dev { script, input } => dev::dev(script, input, &args.common, out),
         Verb::Devhttp { script, port } => dev::devhttp(script, *port, &args.common),
         _ if args.common.backend == Backend::File => bail!(
@@ -269,12 +316,7 @@ async fn in_etcd(
         Verb::Diff(folders) => exchange::diff(etcd, &folders.folders(), out, errors).await,
         Verb::Import(folders) => exchange::import(etcd, &folders.folders(), out, errors).await,
         Verb::Export { folder, force } => exchange::export(etcd, folder, *force, out, errors).await,
-        Verb::Check { .. }
-        | Verb::Dead(_)
-        | Verb::Completion { .. }
-        | Verb::Man { .. }
-        | Verb::Dev { .. }
-        | Verb::Devhttp { .. } => bail!("this verb needs no etcd"),
+        _ => bail!("this verb needs no etcd"),
     }
 }
 

@@ -13,6 +13,7 @@ use msgscript_proto::MAX_MESSAGE;
 use msgscript_proto::sandbox::Layer;
 
 use crate::catalog::file::Folders;
+use crate::control::{Place, place};
 use crate::podman::socket::Socket;
 use crate::policy::grant::Grant;
 use crate::telemetry::export::Target;
@@ -94,6 +95,8 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// Folder for the broker's own files; without one, a private temporary folder.
     pub state_dir: Option<PathBuf>,
+    /// Where the control socket is.
+    pub control: Place,
     /// Folder of the worker's binary; without one, beside the broker's, then `../libexec/msgscript`.
     pub worker_dir: Option<PathBuf>,
     /// Powers of the tenant `default`.
@@ -255,6 +258,7 @@ impl Config {
             containers: count("containers", given.containers, (2 * cpus()).min(1024), 1024)?,
             podman: Socket::from_env(env),
             drain_timeout: given.drain_timeout.map_or(Duration::from_secs(10), |span| span.0.0),
+            control: control(given.control, env, given.state_dir.as_deref()),
             audit_log: given.audit_log,
             state_dir: given.state_dir,
             worker_dir: given.worker_dir,
@@ -367,6 +371,14 @@ fn nats(given: &Settings) -> Result<Nats, ConfigError> {
         }
     }
     Ok(Nats::External { url, creds: given.nats_creds.clone(), ca: given.nats_ca.clone() })
+}
+
+fn control(given: Option<PathBuf>, env: &dyn Fn(&str) -> Option<String>, state: Option<&Path>) -> Place {
+    match given {
+        None => Place::In(place::folder(env, state)),
+        Some(path) if path == Path::new("none") => Place::Off,
+        Some(path) => Place::At(path),
+    }
 }
 
 fn queue_group(given: Option<String>) -> Result<String, ConfigError> {

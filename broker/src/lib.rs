@@ -45,6 +45,7 @@ pub mod app;
 pub mod cli;
 pub mod cgroup;
 pub mod config;
+pub mod control;
 pub mod doctor;
 #[cfg(fuzzing)]
 pub mod fuzzing;

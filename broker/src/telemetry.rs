@@ -11,20 +11,24 @@ use std::io::IsTerminal;
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::audit::{self, Act, Event};
 use crate::catalog::Script;
+use crate::control::feed;
 use crate::invocation::{Ending, Invocation, Reason, format_id};
 
-/// Sets up logging to standard error: text on a terminal, JSON elsewhere.
+/// Sets up logging to standard error: text on a terminal, JSON elsewhere. Who follows the log over the control
+/// socket gets the same events.
 pub fn init(level: Level) {
     let filter = EnvFilter::new(format!("warn,msgscript_broker={level},script={level},audit={level}"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (tests) keeps the first set-up.
     let _ = if std::io::stderr().is_terminal() {
-        subscriber.try_init()
+        subscriber.finish().with(feed::Layer).try_init()
     } else {
-        subscriber.json().flatten_event(true).try_init()
+        subscriber.json().flatten_event(true).finish().with(feed::Layer).try_init()
     };
 }
 

@@ -55,6 +55,7 @@ pub struct Setup {
     port: u16,
     embedded_nats: Option<String>,
     workers: Option<usize>,
+    usual_control: bool,
 }
 
 impl Setup {
@@ -129,6 +130,13 @@ impl Setup {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Setup {
         self.workers = Some(workers);
+        self
+    }
+
+    /// With its control socket where brokers have it by themselves.
+    #[must_use]
+    pub fn usual_control(mut self) -> Setup {
+        self.usual_control = true;
         self
     }
 
@@ -211,6 +219,10 @@ impl Setup {
                 command.args(["--embedded-nats", address])
             }
         };
+        // Each its own: by itself it would be in a folder that outlives the test.
+        if !self.usual_control && !self.args.iter().any(|arg| arg.starts_with("--control")) {
+            command.arg("--control").arg(folder.path().join("control.sock"));
+        }
         if let Some(scope) = of_matrix(ISOLATION) {
             command.args(["--isolation", &scope]);
         }
@@ -264,6 +276,12 @@ impl Broker {
             assert!(Instant::now() < deadline, "no event: {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Its control socket.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
     }
 
     fn ready(&self) -> Option<serde_json::Value> {

@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, Executor, Script, etcd, file};
 use crate::cgroup::Groups;
 use crate::config::value::Backend;
 use crate::config::{Config, Nats};
+use crate::control::Orders;
 use crate::host::Powers;
 use crate::host::etcd::Etcd;
 use crate::host::http::Client;
@@ -128,6 +129,7 @@ async fn rooms(config: &Rc<Config>, tracer: Option<Tracer>) -> Result<Rc<Core>, 
         modules: modules(config, &pool),
         podman: Podman::start(config.podman.clone(), config.containers),
         rates: RefCell::default(),
+        orders: Orders::default(),
         records: Records::default(),
         statistics: Statistics::new(started),
         secrets: Secrets::default(),

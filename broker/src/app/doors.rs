@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::front::Front;
 use super::{Core, StartError};
 use crate::config::{Config, Nats};
+use crate::control::{Control, Place};
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{discovery, http};
 use crate::nats::{hub, server};
@@ -127,6 +128,18 @@ pub(super) async fn connect(
         options = options.add_root_certificates(path.to_owned()).require_tls(true);
     }
     options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
+    let (options, servers) = nats_options(options, url);
+    options
+        .connect(servers)
+        .await
+        .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
+}
+
+/// The servers of comma-separated URLs, and the options with the login that is in them.
+pub(crate) fn nats_options(
+    mut options: async_nats::ConnectOptions,
+    url: &str,
+) -> (async_nats::ConnectOptions, Vec<String>) {
     let mut servers = Vec::new();
     for url in url.split(',') {
         let (server, login) = without_login(url.trim());
@@ -137,10 +150,7 @@ pub(super) async fn connect(
         };
         servers.push(server);
     }
-    options
-        .connect(servers)
-        .await
-        .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
+    (options, servers)
 }
 
 /// A URL without its login, which the client does not look at there: user and password, or a token.
@@ -156,7 +166,7 @@ fn without_login(url: &str) -> (String, Option<(String, Option<String>)>) {
 }
 
 /// URLs without user and password.
-pub(super) fn redacted(urls: &str) -> String {
+pub(crate) fn redacted(urls: &str) -> String {
     let one = |url: &str| {
         let (scheme, rest) = url.trim().split_once("://").unwrap_or(("nats", url));
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
@@ -209,6 +219,21 @@ pub(super) async fn open_http(
     core.net.listens(address);
     doors.intake.push(serve_http(core, listener, settings, intake));
     Ok(address)
+}
+
+/// Opens the control socket. One that nobody asked for is not worth a broker that does not start.
+pub(super) fn open_control(core: &Core, port: u16) -> Result<Option<Control>, StartError> {
+    let place = &core.config().control;
+    match (Control::open(place, port), place) {
+        (Ok(control), _) => Ok(control),
+        (Err(error), Place::At(path)) => {
+            Err(StartError::other(&format!("the control socket {}", path.display()), error))
+        }
+        (Err(error), _) => {
+            tracing::warn!(%error, "there is no control socket: see --control");
+            Ok(None)
+        }
+    }
 }
 
 /// The operator's token: the file's text without white space around it.

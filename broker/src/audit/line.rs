@@ -47,7 +47,12 @@ pub(super) fn log(act: Act, event: &Event<'_>) {
             )
         };
     }
-    if act.is_administrative() { line!(tracing::Level::INFO) } else { line!(tracing::Level::WARN) }
+    match act {
+        // At a start there is one for each script: the file has them all.
+        Act::ScriptAccepted => line!(tracing::Level::DEBUG),
+        act if act.is_administrative() => line!(tracing::Level::INFO),
+        _ => line!(tracing::Level::WARN),
+    }
 }
 
 fn texts<'a>(event: &Event<'a>) -> [(&'static str, &'a str); 9] {

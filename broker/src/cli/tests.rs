@@ -62,7 +62,7 @@ fn check_names_file_and_line() {
     let script = path("");
     let check = |files: &[&str]| {
         let files: Vec<_> = files.iter().map(|file| path(file)).collect();
-        let mut args = vec!["check", "--script", &script];
+        let mut args = vec!["check", "--no-compile", "--script", &script];
         args.extend(files.iter().map(String::as_str));
         run_cli(&args)
     };

@@ -110,6 +110,10 @@ settings! {
     /// Folder of the worker's binary [default: beside the broker's, then ../libexec/msgscript]
     #[arg(long, value_name = "DIR", global = true)]
     worker_dir: PathBuf,
+    /// The control socket, for status, logs and drain; `none` for none [default: control-PORT.sock in
+    /// $RUNTIME_DIRECTORY, in the state folder, or in $XDG_RUNTIME_DIR/msgscript]
+    #[arg(long, value_name = "PATH")]
+    control: PathBuf,
     /// File with the bearer token for the pages under /_/ [default: loopback peers only]
     #[arg(long, value_name = "FILE")]
     admin_token_file: PathBuf,
