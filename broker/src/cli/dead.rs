@@ -67,6 +67,11 @@ fn field<'a>(letter: &'a StreamMessage, name: &str) -> &'a str {
     letter.headers.get(format!("{PREFIX}{name}").as_str()).map_or("", |value| value.as_str())
 }
 
+/// Text for a terminal, which control characters would steer.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 async fn list(stream: &Stream, limit: usize, json: bool, out: &mut dyn Write) -> Result<()> {
     let state = &stream.cached_info().state;
     let mut shown = 0;
@@ -87,6 +92,8 @@ async fn list(stream: &Stream, limit: usize, json: bool, out: &mut dyn Write) ->
             });
             writeln!(out, "{row}")?;
         } else {
+            let [tenant, script, subject, reason, attempts, error] =
+                [tenant, script, subject, reason, attempts, error].map(plain);
             writeln!(out, "{number}  {tenant}  {script}  {subject}  {reason}  {attempts} attempts  {error}")?;
         }
     }
@@ -96,7 +103,7 @@ async fn list(stream: &Stream, limit: usize, json: bool, out: &mut dyn Write) ->
 fn show(letter: &StreamMessage, out: &mut dyn Write) -> Result<()> {
     for (name, values) in letter.headers.iter() {
         for value in values {
-            writeln!(out, "{name}: {}", value.as_str())?;
+            writeln!(out, "{name}: {}", plain(value.as_str()))?;
         }
     }
     writeln!(out)?;
