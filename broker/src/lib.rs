@@ -51,6 +51,7 @@ pub mod doctor;
 pub mod fuzzing;
 pub mod etcd;
 pub mod notify;
+pub mod progress;
 pub mod units;
 
 /// The version, with the commit in brackets if it is known.

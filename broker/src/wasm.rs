@@ -24,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, OnceCell, oneshot};
 
 use crate::invocation::{Reason, Tenant};
+use crate::progress;
 use compiler::{CompileError, Compiler};
 use file::{Contents, Digest, FileError, Spot, Stamp};
 use store::Store;
@@ -331,7 +332,8 @@ impl Modules {
         let turn = self.state.borrow_mut().turns.entry(tenant.clone()).or_default().clone();
         let _turn = turn.lock().await;
         let began = Instant::now();
-        let compiled = compiler.compile(&contents.bytes).await;
+        let what = format!("compiling a module of {} KiB", contents.bytes.len() / 1024);
+        let compiled = progress::during(&what, compiler.compile(&contents.bytes)).await;
         let took_ms = began.elapsed().as_millis();
         match compiled {
             Ok(artifact) => {

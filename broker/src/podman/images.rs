@@ -15,6 +15,7 @@ use super::client::{Client, Local};
 use super::description::Image;
 use super::wire::WireError;
 use crate::policy::Permitted;
+use crate::progress;
 
 /// How long what was found counts: an image that is made anew is seen within this time.
 const FRESH: Duration = Duration::from_secs(1);
@@ -80,7 +81,7 @@ impl Images {
             pulled.retain(|_, lookup| awaited(lookup));
             let (client, own) = (self.client.clone(), name.clone());
             let pull = async move {
-                client.pull(image).await?;
+                progress::during(&format!("pulling {own}"), client.pull(image)).await?;
                 client.image(&own).await
             };
             let fresh = || pull.map(|found| found.map_err(Rc::new)).boxed_local().shared();
