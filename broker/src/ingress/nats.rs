@@ -276,8 +276,9 @@ impl Subscriptions {
                         let message = tokio::select! {
                             message = subscriber.next() => message,
                             () = told.notified() => {
-                                // What has arrived is still given out, then the end.
-                                let _ = subscriber.unsubscribe().await;
+                                // What the server has sent until it knows is still given out, then the end: merely
+                                // to unsubscribe would drop it.
+                                let _ = subscriber.drain().await;
                                 continue;
                             }
                         };
