@@ -133,6 +133,12 @@ impl Core {
         if self.has_account(tenant) { self.accounts.door(tenant) } else { self.door().cloned() }
     }
 
+    /// The number of the open connection to a tenant's own NATS account: another one for each connection.
+    #[must_use]
+    pub(crate) fn account_of(&self, tenant: &str) -> Option<u64> {
+        if self.has_account(tenant) { self.accounts.number(tenant) } else { None }
+    }
+
     /// Whether a tenant has a NATS account of its own.
     #[must_use]
     pub fn has_account(&self, tenant: &str) -> bool {

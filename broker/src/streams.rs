@@ -5,6 +5,7 @@
 //! never leaves its stream before its run succeeded or the dead letter is stored.
 
 pub mod dead;
+mod handed;
 mod session;
 
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ const NO_JETSTREAM: &str =
 /// One script's task.
 struct Running {
     script: Rc<Script>,
+    /// The number of the account's connection that it reads by; none: the broker's own.
+    account: Option<u64>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -36,8 +39,9 @@ struct Running {
 impl Running {
     fn start(core: &Rc<Core>, script: Rc<Script>) -> Running {
         let (stop, stopped) = watch::channel(false);
+        let account = core.account_of(&script.tenant);
         let task = tokio::task::spawn_local(consume(core.clone(), script.clone(), stopped));
-        Running { script, stop, task }
+        Running { script, account, stop, task }
     }
 }
 
@@ -61,9 +65,14 @@ impl Streams {
         let wanted = snapshot.index.list().iter().filter(|script| script.trigger.is_some());
         let wanted: HashMap<u64, &Rc<Script>> = wanted.map(|script| (script.id, script)).collect();
         self.leaving.retain(|task| !task.is_finished());
-        let gone: Vec<u64> = self.running.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
+        // A tenant whose account is another one now is to read there, and no more where it was.
+        let stays = |id: &u64, running: &Running| {
+            wanted.contains_key(id) && running.account == core.account_of(&running.script.tenant)
+        };
+        let gone = self.running.iter().filter(|(id, running)| !stays(id, running));
+        let gone: Vec<u64> = gone.map(|(id, _)| *id).collect();
         for id in gone {
-            if let Some(Running { stop, task, script }) = self.running.remove(&id) {
+            if let Some(Running { stop, task, script, .. }) = self.running.remove(&id) {
                 tracing::debug!(script = &*script.source.name, "pulls no more");
                 stop.send_replace(true);
                 self.leaving.push(task);
@@ -121,6 +130,8 @@ async fn consume(core: Rc<Core>, script: Rc<Script>, mut stopped: watch::Receive
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Done,
+    /// Handed back: not held against the message.
+    Back(Duration),
     Later(Duration),
     Dead,
 }
@@ -130,11 +141,16 @@ enum Verdict {
 fn judge(trigger: &crate::catalog::trigger::Trigger, reason: Reason, attempt: u32) -> Verdict {
     match reason {
         Reason::Ok => Verdict::Done,
-        Reason::Cancelled => Verdict::Later(Duration::ZERO),
-        Reason::Overloaded | Reason::Wait => Verdict::Later(trigger.wait_after(1)),
+        Reason::Cancelled => Verdict::Back(Duration::ZERO),
+        reason if is_no_try(reason) => Verdict::Back(trigger.wait_after(1)),
         _ if attempt > trigger.retries => Verdict::Dead,
         _ => Verdict::Later(trigger.wait_after(attempt)),
     }
+}
+
+/// Whether a run that ended so is none that the message can be blamed for.
+fn is_no_try(reason: Reason) -> bool {
+    matches!(reason, Reason::Cancelled | Reason::Overloaded | Reason::Wait)
 }
 
 #[cfg(test)]
@@ -151,7 +167,7 @@ mod tests {
         assert_eq!(verdict(Reason::ScriptError, 1), Verdict::Later(Duration::from_secs(1)));
         assert_eq!(verdict(Reason::Crashed, 2), Verdict::Later(Duration::from_secs(5)));
         assert_eq!(verdict(Reason::WallTime, 3), Verdict::Dead);
-        assert_eq!(verdict(Reason::Overloaded, 99), Verdict::Later(Duration::from_secs(1)));
-        assert_eq!(verdict(Reason::Cancelled, 99), Verdict::Later(Duration::ZERO));
+        assert_eq!(verdict(Reason::Overloaded, 99), Verdict::Back(Duration::from_secs(1)));
+        assert_eq!(verdict(Reason::Cancelled, 99), Verdict::Back(Duration::ZERO));
     }
 }

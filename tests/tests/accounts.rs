@@ -147,6 +147,52 @@ async fn a_login_that_fails_keeps_nobody_else() {
     assert_eq!(broker.post("/beta.echo", "x").status, 200, "over HTTP it is served");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_read_in_the_account_now_in_force() {
+    let store = tempfile::TempDir::new().expect("a folder");
+    let text = SERVER.replace("{ users", "{ jetstream: enabled, users");
+    let text = format!("jetstream {{ store_dir: \"{}\" }}\n{text}", store.path().display());
+    let file = NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    let server = NatsServer::start(&["-c", file.path().to_str().expect("UTF-8")]);
+    let (one, other) = (client(&server, "acme", "a").await, client(&server, "beta", "b").await);
+    let mut heard = Vec::new();
+    for client in [&one, &other] {
+        let config = async_nats::jetstream::stream::Config {
+            name: "ORDERS".into(),
+            subjects: vec!["acme.orders".into()],
+            ..Default::default()
+        };
+        let context = async_nats::jetstream::new(client.clone());
+        context.create_stream(config).await.expect("a stream");
+        heard.push(client.subscribe("acme.out").await.expect("subscribed"));
+        client.flush().await.expect("flushed");
+    }
+    let lua = "--* subject: acme.orders\n--* name: o\n--* stream: ORDERS\n\
+        function OnMessage(_, p) assert(require('nats').publish('acme.out', p)) return '' end\n";
+    let broker = Setup::new()
+        .nats(&url(&server, "main", "m"))
+        .config(&tenant("acme", &url(&server, "acme", "a")))
+        .file("acme/o.lua", lua)
+        .start();
+    let told = async |heard: &mut async_nats::Subscriber| {
+        let got = tokio::time::timeout(Duration::from_secs(30), heard.next()).await;
+        got.expect("in time").expect("one").payload
+    };
+    one.publish("acme.orders", "one".into()).await.expect("sent");
+    assert_eq!(&told(&mut heard[0]).await[..], b"one");
+    let config = tenant("acme", &url(&server, "beta", "b"));
+    std::fs::write(broker.folder().join("config.toml"), config).expect("written");
+    broker.signal(Signal::SIGHUP);
+    other.publish("acme.orders", "other".into()).await.expect("sent");
+    assert_eq!(&told(&mut heard[1]).await[..], b"other");
+    // Where it was, nobody reads any more once a pull that was under way is over.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    one.publish("acme.orders", "late".into()).await.expect("sent");
+    let late = tokio::time::timeout(Duration::from_secs(1), heard[0].next()).await;
+    assert!(late.is_err(), "{late:?}");
+}
+
 #[test]
 fn an_account_needs_a_server_and_a_login() {
     for (config, args, text) in [

@@ -116,6 +116,61 @@ async fn a_failure_is_tried_again_and_ends_as_a_dead_letter() {
     assert!(letter.headers.get("Nats-Expected-Stream").is_none());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_handed_back_is_not_one_that_was_tried() {
+    let ground = ground().await;
+    let mut seen = ground.client.subscribe("seen").await.unwrap();
+    ground.client.flush().await.unwrap();
+    let order = "--* subject: orders.*\n--* name: order\n--* stream: ORDERS\n--* lock: shared\n--* retries: 1\n\
+        --* backoff: 200ms\n--* timeout: 300ms\n\
+        function OnMessage(_, p) require('nats').publish('seen', p) error('no') end\n";
+    let holder = "--* lock: shared\nfunction OnMessage() require('nats').publish('seen', 'held') \
+        require('time').sleep(3) return 'ok' end";
+    let broker =
+        Setup::new().nats(&ground.server.url()).file("order.lua", order).lua("holder", holder).start();
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| broker.call("holder", ""));
+        broker.wait_for_words(&["reads its stream"]);
+        let publish = async {
+            assert_eq!(&next(&mut seen).await.payload[..], b"held");
+            ground.order("one").await;
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(publish));
+        assert_eq!(held.join().unwrap(), "ok");
+    });
+    for _ in 0..2 {
+        assert_eq!(&next(&mut seen).await.payload[..], b"one");
+    }
+    ground.settled().await;
+    let dead = ground.context.get_stream("MSGSCRIPT_DEAD").await.unwrap();
+    let letter = dead.get_raw_message(1).await.unwrap();
+    assert_eq!(letter.headers.get("Msgscript-Dead-Attempts").unwrap().as_str(), "2");
+    // It was handed back, else this says nothing.
+    let counts = ground.context.get_stream("MSGSCRIPT_HANDED_BACK").await.unwrap();
+    let count = counts.get_raw_message(counts.cached_info().state.last_sequence).await.unwrap();
+    assert!(std::str::from_utf8(&count.payload).unwrap().parse::<u32>().unwrap() >= 2, "{count:?}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_as_large_as_the_server_takes_is_cut() {
+    let ground = ground().await;
+    let _broker = ground.broker("--* retries: 0", "function OnMessage() error('no') end");
+    let whole = ground.client.server_info().max_payload;
+    ground.order(&"x".repeat(whole)).await;
+    ground.settled().await;
+    let stream = ground.context.get_stream("MSGSCRIPT_DEAD").await.unwrap();
+    let letter = stream.get_raw_message(1).await.unwrap();
+    assert!(letter.payload.len() < whole && letter.payload.len() > whole - 8192, "{}", letter.payload.len());
+    let note = letter.headers.get("Msgscript-Dead-Cut").unwrap().as_str();
+    assert_eq!(note, format!("the payload had {whole} bytes"));
+    let mut command = std::process::Command::new(program("msgscriptcli"));
+    let out = command.args(["-u", &ground.server.url(), "dead", "replay", "1"]).output().unwrap();
+    assert!(
+        !out.status.success() && String::from_utf8_lossy(&out.stderr).contains("is not whole"),
+        "{out:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_killed_brokers_message_is_run_by_another() {
     let ground = ground().await;

@@ -1,7 +1,7 @@
 //! Tenants with an account of their own on an external NATS server: a connection for each, with its
 //! subscriptions. Their messages come and go by it and by no other.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,9 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct Accounts {
     open: RefCell<HashMap<Tenant, Rc<Account>>>,
+    /// How many were opened so far.
+    opened: Cell<u64>,
 }
 
 struct Account {
+    /// No other has had it.
+    number: u64,
     settings: NatsAccount,
     door: Door,
     subscriptions: Subscriptions,
@@ -32,6 +36,11 @@ impl Accounts {
     /// A tenant's own door, if it is open.
     pub(super) fn door(&self, tenant: &str) -> Option<Door> {
         self.open.borrow().get(tenant).map(|account| account.door.clone())
+    }
+
+    /// The number of a tenant's own connection, which no other has had, if it is open.
+    pub(super) fn number(&self, tenant: &str) -> Option<u64> {
+        self.open.borrow().get(tenant).map(|account| account.number)
     }
 
     /// All that are open.
@@ -57,7 +66,8 @@ impl Accounts {
             if self.open.borrow().contains_key(&tenant) {
                 continue;
             }
-            match Account::open(&config, &tenant, settings).await {
+            self.opened.set(self.opened.get() + 1);
+            match Account::open(&config, &tenant, settings, self.opened.get()).await {
                 Ok(account) => drop(self.open.borrow_mut().insert(tenant, account)),
                 Err(error) => tracing::error!(tenant = &*tenant, error, "no connection to its NATS account"),
             }
@@ -97,7 +107,12 @@ fn patterns(core: &Core, tenant: &str) -> Vec<Rc<str>> {
 }
 
 impl Account {
-    async fn open(config: &Config, tenant: &Tenant, settings: NatsAccount) -> Result<Rc<Account>, String> {
+    async fn open(
+        config: &Config,
+        tenant: &Tenant,
+        settings: NatsAccount,
+        number: u64,
+    ) -> Result<Rc<Account>, String> {
         let Nats::External { url: server, ca, .. } = &config.nats else {
             return Err("there is no external NATS server (natsurl)".to_owned());
         };
@@ -112,6 +127,6 @@ impl Account {
         let door = Door::External(client.map_err(|error| error.to_string())?);
         tracing::info!(tenant = &**tenant, nats = redacted(&url), "a NATS account of its own");
         let subscriptions = Subscriptions::new(door.clone(), &config.queue_group, Some(tenant.clone()));
-        Ok(Rc::new(Account { settings, door, subscriptions }))
+        Ok(Rc::new(Account { number, settings, door, subscriptions }))
     }
 }

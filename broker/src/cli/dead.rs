@@ -118,6 +118,12 @@ async fn replay(context: &jetstream::Context, stream: &Stream, number: u64) -> R
     if subject.is_empty() || subject.starts_with('$') || subject.starts_with("_INBOX.") {
         bail!("dead letter {number}: `{subject}` is no subject to send to");
     }
+    if !field(&letter, "Cut").is_empty() {
+        bail!(
+            "dead letter {number} is not whole ({}): send the message again where it came from",
+            plain(field(&letter, "Cut"))
+        );
+    }
     let mut headers = HeaderMap::new();
     for (name, values) in letter.headers.iter() {
         let text: &str = name.as_ref();

@@ -3,6 +3,7 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, StorageType};
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::catalog::Script;
@@ -21,6 +22,9 @@ const SUBJECT: &str = "msgscript.dead";
 /// The longest error text that is kept, in bytes.
 const ERROR: usize = 4096;
 
+/// Room for the note that a letter was cut, in bytes.
+const NOTE: usize = 256;
+
 /// A message and how it died.
 pub(super) struct Letter<'a> {
     pub(super) script: &'a Script,
@@ -28,34 +32,56 @@ pub(super) struct Letter<'a> {
     pub(super) message: &'a async_nats::Message,
     /// Its number in its stream.
     pub(super) sequence: u64,
-    /// How often it was delivered.
+    /// How often it was tried.
     pub(super) attempt: u32,
     /// The last run's ending.
     pub(super) ending: &'a Ending,
+    /// The largest message that the server takes, in bytes, headers included.
+    pub(super) most: usize,
 }
 
 impl Letter<'_> {
     /// Stores it. The server has it when this returns, once: letters of the same message are the same for it.
     pub(super) async fn store(&self, context: &Context) -> Result<(), String> {
-        let stream = context.get_stream(&*self.trigger.stream).await.map_err(|error| error.to_string())?;
-        let replicas = stream.cached_info().config.num_replicas;
         let config = Config {
             name: STREAM.to_owned(),
             subjects: vec![format!("{SUBJECT}.>")],
             storage: StorageType::File,
-            num_replicas: replicas,
             ..Config::default()
         };
-        context.get_or_create_stream(config).await.map_err(|error| error.to_string())?;
+        let stored = ensure(context, self.trigger, config).await?;
+        // An operator may have made the stream, with a bound of its own.
+        let bound = usize::try_from(stored.max_message_size).ok().filter(|bound| *bound > 0);
+        let most = bound.map_or(self.most, |bound| bound.min(self.most));
         let subject = format!("{SUBJECT}.{}.{}", token(&self.script.tenant), token(&self.script.name));
-        let payload = self.message.payload.clone();
-        let sent = context.publish_with_headers(subject, self.headers(), payload).await;
+        let (headers, payload) = self.fitted(most);
+        let sent = context.publish_with_headers(subject, headers, payload).await;
         sent.map_err(|error| error.to_string())?.await.map_err(|error| error.to_string())?;
         Ok(())
     }
 
-    /// The message's own headers without those that the server acts upon, and how it died.
-    fn headers(&self) -> HeaderMap {
+    /// Headers and payload, cut so that a message of so many bytes holds them; `Cut` says what went.
+    fn fitted(&self, most: usize) -> (HeaderMap, Bytes) {
+        let payload = &self.message.payload;
+        let mut headers = self.own_headers();
+        self.tell(&mut headers);
+        let left = |headers: &HeaderMap| most.checked_sub(size(headers) + NOTE);
+        if left(&headers).is_some_and(|left| left >= payload.len()) {
+            return (headers, payload.clone());
+        }
+        let mut note = format!("the payload had {} bytes", payload.len());
+        if left(&headers).is_none() {
+            headers = HeaderMap::new();
+            self.tell(&mut headers);
+            note += "; it had headers of its own";
+        }
+        let kept = left(&headers).unwrap_or(0).min(payload.len());
+        headers.insert(format!("{PREFIX}Cut"), note);
+        (headers, payload.slice(..kept))
+    }
+
+    /// The message's own headers without those that the server acts upon.
+    fn own_headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, values) in self.message.headers.iter().flat_map(HeaderMap::iter) {
             let text: &str = name.as_ref();
@@ -66,6 +92,11 @@ impl Letter<'_> {
                 headers.append(name.clone(), value.clone());
             }
         }
+        headers
+    }
+
+    /// How it died.
+    fn tell(&self, headers: &mut HeaderMap) {
         let (script, trigger) = (self.script, self.trigger);
         let fields = [
             ("Subject", self.message.subject.to_string()),
@@ -83,8 +114,27 @@ impl Letter<'_> {
         }
         let id = format!("dead-{}-{}-{}", trigger.stream, trigger.durable, self.sequence);
         headers.insert("Nats-Msg-Id", id);
-        headers
     }
+}
+
+/// The stream's configuration: made, with as many replicas as the trigger's stream has, if it is not there.
+pub(super) async fn ensure(context: &Context, trigger: &Trigger, config: Config) -> Result<Config, String> {
+    let stream = context.get_stream(&*trigger.stream).await.map_err(|error| error.to_string())?;
+    let num_replicas = stream.cached_info().config.num_replicas;
+    let config = Config { num_replicas, ..config };
+    let stream = context.get_or_create_stream(config).await.map_err(|error| error.to_string())?;
+    Ok(stream.cached_info().config.clone())
+}
+
+/// What headers take in a message, in bytes.
+fn size(headers: &HeaderMap) -> usize {
+    let fields = headers.iter().flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        // The colon, the space and the end of the line.
+        values.iter().map(move |value| name.len() + value.as_str().len() + 4)
+    });
+    // The version's line and the last.
+    fields.sum::<usize>() + 14
 }
 
 /// Whether a header's name begins so, in whatever case.
@@ -131,5 +181,61 @@ mod tests {
         assert_eq!(version(&a), version(&b));
         a.parts[0].text = (*b"x = 1").into();
         assert_ne!(version(&a), version(&b));
+    }
+
+    /// A letter of so large a payload and own header, for a server that takes so much: how it is stored.
+    fn stored(payload: usize, own: usize, most: usize) -> (HeaderMap, Bytes) {
+        let mut headers = HeaderMap::new();
+        headers.insert("Own", "x".repeat(own));
+        let message = async_nats::Message {
+            subject: "s".into(),
+            reply: None,
+            payload: vec![b'x'; payload].into(),
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let lines = crate::catalog::trigger::Lines { stream: Some("S".into()), ..Default::default() };
+        let trigger = lines.trigger("n").expect("it has a stream");
+        let ending = Ending {
+            invocation: 1,
+            name: "n".into(),
+            reason: crate::invocation::Reason::ScriptError,
+            answer: crate::invocation::Answer::None,
+            error: "e".repeat(9000),
+            shown: false,
+            limit: String::new(),
+            measured: String::new(),
+            logs: Vec::new(),
+        };
+        let script = Script::for_test("s", "n");
+        let letter = Letter {
+            script: &script,
+            trigger: &trigger,
+            message: &message,
+            sequence: 1,
+            attempt: 1,
+            ending: &ending,
+            most,
+        };
+        letter.fitted(most)
+    }
+
+    #[test]
+    fn what_is_too_large_is_cut() {
+        for (payload, own, most, whole) in [
+            (100, 100, 10_000, true),
+            (20_000, 100, 10_000, false),
+            (0, 9_000, 10_000, false),
+            (10_000, 0, 10_000, false),
+        ] {
+            let (headers, kept) = stored(payload, own, most);
+            assert_eq!(kept.len() == payload && headers.get("Own").is_some(), whole, "{payload} {own}");
+            assert_eq!(headers.get(format!("{PREFIX}Cut").as_str()).is_none(), whole, "{payload} {own}");
+            assert!(size(&headers) + kept.len() <= most, "{payload} {own}");
+            let longest = payload.min(most - size(&headers) - NOTE);
+            assert!(kept.len() >= longest, "no more is cut than must be: {}", kept.len());
+        }
     }
 }

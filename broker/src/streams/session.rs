@@ -10,18 +10,23 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Verdict, dead, judge};
+use super::handed::HandedBack;
+use super::{Verdict, dead, is_no_try, judge};
 use crate::app::Core;
 use crate::catalog::Script;
 use crate::catalog::trigger::Trigger;
 use crate::ingress::nats::stored;
+use crate::invocation::Reason;
 use crate::pipeline;
 
 /// How long a pull waits for messages.
 const PULL: Duration = Duration::from_secs(5);
 
-/// How long after a failure to store a dead letter its message comes again.
-const DEAD_AGAIN: Duration = Duration::from_secs(10);
+/// How long after a failure to store a dead letter, or to learn of its tries, a message comes again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The largest message, in bytes, where the server cannot be asked: the usual.
+const MOST: usize = 1 << 20;
 
 /// Pulls messages and runs the script for them, until told to stop; then waits for what runs.
 ///
@@ -56,6 +61,9 @@ pub(super) async fn serve(
                 _ = stopped.wait_for(|stopped| *stopped) => {
                     // What has come and not begun is for the others.
                     while let Some(Some(Ok(message))) = messages.next().now_or_never() {
+                        if let Ok(sequence) = message.info().map(|info| info.stream_sequence) {
+                            HandedBack::new(context, trigger, sequence).add().await;
+                        }
                         let _ = message.ack_with(AckKind::Nak(None)).await;
                     }
                     break;
@@ -110,7 +118,7 @@ async fn open(
 async fn handle(core: Rc<Core>, context: Context, script: Rc<Script>, message: jetstream::Message) {
     let Some(trigger) = &script.trigger else { return };
     let Ok(info) = message.info() else { return };
-    let (attempt, sequence) = (u32::try_from(info.delivered).unwrap_or(u32::MAX), info.stream_sequence);
+    let (delivered, sequence) = (u32::try_from(info.delivered).unwrap_or(u32::MAX), info.stream_sequence);
     let (message, acker) = message.split();
     let run = pipeline::run(core.clone(), script.clone(), stored(&core, &script, message.clone()));
     let mut run = std::pin::pin!(run);
@@ -122,8 +130,20 @@ async fn handle(core: Rc<Core>, context: Context, script: Rc<Script>, message: j
             _ = beat.tick() => tell(&acker, AckKind::Progress).await,
         }
     };
+    let handed = HandedBack::new(&context, trigger, sequence);
+    let attempt = match attempts(&handed, delivered, ending.reason).await {
+        Ok(attempt) => attempt,
+        Err(error) => {
+            tracing::warn!(sequence, error, "the tries of a message are not known; it will be tried again");
+            return tell(&acker, AckKind::Nak(Some(AGAIN))).await;
+        }
+    };
     match judge(trigger, ending.reason, attempt) {
         Verdict::Done => tell(&acker, AckKind::Ack).await,
+        Verdict::Back(wait) => {
+            handed.add().await;
+            tell(&acker, AckKind::Nak((!wait.is_zero()).then_some(wait))).await;
+        }
         Verdict::Later(wait) => tell(&acker, AckKind::Nak((!wait.is_zero()).then_some(wait))).await,
         Verdict::Dead => {
             let letter = dead::Letter {
@@ -133,6 +153,7 @@ async fn handle(core: Rc<Core>, context: Context, script: Rc<Script>, message: j
                 sequence,
                 attempt,
                 ending: &ending,
+                most: core.door_of(&script.tenant).map_or(MOST, |door| door.max_payload()),
             };
             match letter.store(&context).await {
                 Ok(()) => tell(&acker, AckKind::Term).await,
@@ -144,11 +165,19 @@ async fn handle(core: Rc<Core>, context: Context, script: Rc<Script>, message: j
                         error,
                         "a dead letter cannot be stored; it will be tried again"
                     );
-                    tell(&acker, AckKind::Nak(Some(DEAD_AGAIN))).await;
+                    tell(&acker, AckKind::Nak(Some(AGAIN))).await;
                 }
             }
         }
     }
+}
+
+/// How often a message was tried, this time included, which matters only when it failed.
+async fn attempts(handed: &HandedBack<'_>, delivered: u32, reason: Reason) -> Result<u32, String> {
+    if delivered <= 1 || matches!(reason, Reason::Ok) || is_no_try(reason) {
+        return Ok(delivered);
+    }
+    Ok(delivered.saturating_sub(handed.count().await?).max(1))
 }
 
 /// Tells the server. When it does not hear this, it delivers again.
