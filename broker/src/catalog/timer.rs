@@ -109,6 +109,14 @@ impl Timer {
         at.display_with_offset(self.zone.to_offset(at)).to_string()
     }
 
+    /// The next due times from now on, as the schedule's own clock shows them.
+    #[must_use]
+    pub fn coming(&self, count: usize) -> Vec<String> {
+        let first = self.next(Timestamp::now());
+        let all = std::iter::successors(first, |due| self.next(*due)).take(count);
+        all.map(|due| self.local(due)).collect()
+    }
+
     /// The first due time after that one. `None`: there is none that this calendar could tell.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
