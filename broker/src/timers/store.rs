@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::AccountErrorKind;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
-use async_nats::jetstream::{self, ErrorCode};
+use async_nats::jetstream::{self, ErrorCode, stream};
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 
 use super::local::Local;
@@ -19,6 +19,9 @@ use crate::ingress::nats::Door;
 
 /// The bucket's name.
 const BUCKET: &str = "msgscript_schedules";
+
+/// The stream that it is.
+const STREAM: &str = "KV_msgscript_schedules";
 
 /// How many servers of a cluster keep it.
 const REPLICAS: usize = 3;
@@ -193,31 +196,53 @@ impl Stores {
     /// The bucket, made if it is not there; `None` if the server has no JetStream.
     async fn bucket(&self, client: &async_nats::Client) -> Result<Option<kv::Store>, String> {
         let context = jetstream::new(client.clone());
-        if let Err(error) = context.query_account().await {
-            let has_none = match error.kind() {
-                AccountErrorKind::JetStreamUnavailable => !client.server_info().jetstream,
-                AccountErrorKind::JetStream(error) => is_without(error.error_code()),
-                _ => false,
-            };
-            return if has_none { Ok(None) } else { Err(format!("JetStream: {error}")) };
-        }
-        if let Ok(bucket) = context.get_key_value(BUCKET).await {
-            return Ok(Some(bucket));
-        }
-        // A cluster that is about to come up has too few servers for a moment.
-        let demands = self.demands.get();
-        self.demands.set(demands + 1);
-        let is_cluster = client.server_info().cluster.is_some();
-        let num_replicas = if is_cluster && demands < DEMANDS { REPLICAS } else { 1 };
-        let config = kv::Config {
-            bucket: BUCKET.to_owned(),
-            description: "The last due times of msgscript's schedules".to_owned(),
-            num_replicas,
-            ..kv::Config::default()
+        let is_there = match context.get_stream(STREAM).await {
+            Ok(_) => true,
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(error) if is_without(error.error_code()) => return Ok(None),
+                GetStreamErrorKind::JetStream(why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    false
+                }
+                GetStreamErrorKind::Request if is_unheard(&error) && !client.server_info().jetstream => {
+                    return Ok(None);
+                }
+                _ => return Err(format!("JetStream: {error}")),
+            },
         };
-        let made = context.create_key_value(config).await;
-        made.map(Some).map_err(|error| format!("the bucket {BUCKET}: {error}"))
+        if !is_there {
+            // A cluster that is about to come up has too few servers for a moment.
+            let demands = self.demands.get();
+            self.demands.set(demands + 1);
+            let is_cluster = client.server_info().cluster.is_some();
+            let replicas = if is_cluster && demands < DEMANDS { REPLICAS } else { 1 };
+            let made = context.create_stream(bucket_config(replicas)).await;
+            made.map_err(|error| format!("the bucket {BUCKET}: {error}"))?;
+        }
+        let bucket = context.get_key_value(BUCKET).await;
+        bucket.map(Some).map_err(|error| format!("the bucket {BUCKET}: {error}"))
     }
+}
+
+/// The bucket as a stream, so that nothing else has to be asked of old servers, and so that it is read where it is
+/// written: others may be behind.
+fn bucket_config(num_replicas: usize) -> stream::Config {
+    stream::Config {
+        name: STREAM.to_owned(),
+        description: Some("The last due times of msgscript's schedules".to_owned()),
+        subjects: vec![format!("$KV.{BUCKET}.>")],
+        max_messages_per_subject: 1,
+        discard: stream::DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        num_replicas,
+        ..stream::Config::default()
+    }
+}
+
+/// Whether nobody listens for such requests.
+fn is_unheard(error: &GetStreamError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<RequestError>());
+    source.is_some_and(|error| error.kind() == RequestErrorKind::NoResponders)
 }
 
 /// Whether the server says that there is no JetStream, and will not be any.
