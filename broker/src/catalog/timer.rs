@@ -109,10 +109,10 @@ impl Timer {
         at.display_with_offset(self.zone.to_offset(at)).to_string()
     }
 
-    /// The next due times from now on, as the schedule's own clock shows them.
+    /// The first due times after that one, as the schedule's own clock shows them.
     #[must_use]
-    pub fn coming(&self, count: usize) -> Vec<String> {
-        let first = self.next(Timestamp::now());
+    pub fn coming(&self, after: Timestamp, count: usize) -> Vec<String> {
+        let first = self.next(after);
         let all = std::iter::successors(first, |due| self.next(*due)).take(count);
         all.map(|due| self.local(due)).collect()
     }
@@ -211,9 +211,7 @@ mod tests {
 
     /// The due times after that one, in the zone's own time.
     fn due(cron: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
-        let timer = timer(cron, zone);
-        let all = std::iter::successors(timer.next(at(after)), |due| timer.next(*due));
-        all.take(count).map(|due| timer.local(due)).collect()
+        timer(cron, zone).coming(at(after), count)
     }
 
     #[test]

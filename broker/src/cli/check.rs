@@ -82,7 +82,8 @@ pub(super) fn check(
 fn due(file: &Path, out: &mut dyn Write) -> Result<()> {
     let source = Source::new(&file.display().to_string(), &read(file)?);
     let Some(timer) = source.header.timer.timer() else { return Ok(()) };
-    writeln!(out, "{}: due {}, ... ({})", file.display(), timer.coming(DUE_TIMES).join(", "), timer.zone())?;
+    let due = timer.coming(jiff::Timestamp::now(), DUE_TIMES);
+    writeln!(out, "{}: due {}, ... ({})", file.display(), due.join(", "), timer.zone())?;
     Ok(())
 }
 

@@ -126,11 +126,12 @@ pub fn status(core: &Core) -> Status {
     let late = &seconds[seconds.len().saturating_sub(RATE)..];
     let rate = |of: fn(&(u64, u64)) -> u64| late.iter().map(of).sum::<u64>() as f64 / RATE as f64;
     let (mut total, mut tenants) = (<(Reasons, Histogram)>::default(), BTreeMap::new());
+    let clock = jiff::Timestamp::now();
     let (mut scripts, mut next) = (BTreeMap::new(), BTreeMap::new());
     for script in snapshot.index.list() {
         let key = (script.tenant.to_string(), script.subject.to_string(), script.name.to_string());
         tenants.entry(key.0.clone()).or_insert_with(<(Reasons, Histogram)>::default);
-        let due = script.timer.as_ref().and_then(|timer| timer.coming(1).pop());
+        let due = script.timer.as_ref().and_then(|timer| timer.coming(clock, 1).pop());
         next.extend(due.map(|due| (key.clone(), due)));
         scripts.insert(key, Figures::default());
     }

@@ -3,13 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
 use async_nats::jetstream::{self, ErrorCode, stream};
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 
+use super::AGAIN;
 use super::local::Local;
 use super::state::Key;
 use crate::app::Core;
@@ -38,7 +39,7 @@ pub const NOTHING: u64 = 0;
 /// A store that was asked and has answered.
 pub enum Store {
     /// Among the brokers of an etcd.
-    Etcd(Link),
+    Etcd(Box<Link>),
     /// Among the brokers of a NATS server with JetStream.
     Bucket(kv::Store),
     /// In this broker.
@@ -166,6 +167,8 @@ pub struct Stores {
     /// One looks, the others wait for what it finds.
     looking: tokio::sync::Mutex<()>,
     demands: Cell<u32>,
+    /// When it was last not found, and why: who waited meanwhile need not look again.
+    failed: RefCell<Option<(Instant, String)>>,
 }
 
 impl Stores {
@@ -178,19 +181,30 @@ impl Stores {
         if let Some(store) = &*self.found.borrow() {
             return Ok(store.clone());
         }
+        if let Some((when, error)) = &*self.failed.borrow()
+            && when.elapsed() < AGAIN / 2
+        {
+            return Err(error.clone());
+        }
+        let found = self.look(core).await;
+        let found =
+            found.inspect_err(|error| *self.failed.borrow_mut() = Some((Instant::now(), error.clone())));
+        let store = Rc::new(found?);
+        tracing::info!("each due time of a schedule is taken {}", store.told());
+        *self.found.borrow_mut() = Some(store.clone());
+        Ok(store)
+    }
+
+    async fn look(&self, core: &Core) -> Result<Store, String> {
         let config = core.config();
-        let store = match (config.backend, core.door()) {
-            (Backend::Etcd, _) => Store::Etcd(Link::new(&config.etcd)),
-            (Backend::File, Some(Door::External(client))) => match self.bucket(client).await? {
+        Ok(match (config.backend, core.door()) {
+            (Backend::Etcd, _) => Store::Etcd(Box::new(Link::new(&config.etcd))),
+            (Backend::File, Some(Door::External(client))) => match within(self.bucket(client)).await? {
                 Some(bucket) => Store::Bucket(bucket),
                 None => Store::Local(Local::open(config.state_dir.as_deref())),
             },
             (Backend::File, _) => Store::Local(Local::open(config.state_dir.as_deref())),
-        };
-        tracing::info!("each due time of a schedule is taken {}", store.told());
-        let store = Rc::new(store);
-        *self.found.borrow_mut() = Some(store.clone());
-        Ok(store)
+        })
     }
 
     /// The bucket, made if it is not there; `None` if the server has no JetStream.

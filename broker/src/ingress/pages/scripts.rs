@@ -151,7 +151,7 @@ fn properties(script: &Script) -> Vec<(String, String)> {
     rows.extend(script.memory.map(|limit| ("memory".to_owned(), print_size(limit))));
     if let Some(timer) = &script.timer {
         rows.push(("schedule".to_owned(), format!("{} ({})", timer.text, timer.zone())));
-        rows.extend(timer.coming(1).pop().map(|due| ("due next".to_owned(), due)));
+        rows.extend(timer.coming(jiff::Timestamp::now(), 1).pop().map(|due| ("due next".to_owned(), due)));
     }
     rows.extend(script.unknown.iter().map(|(key, value)| (format!("{key} (unknown)"), value.clone())));
     rows
