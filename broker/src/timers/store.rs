@@ -41,7 +41,7 @@ pub enum Store {
     /// Among the brokers of an etcd.
     Etcd(Box<Link>),
     /// Among the brokers of a NATS server with JetStream.
-    Bucket(kv::Store),
+    Bucket(Box<kv::Store>),
     /// In this broker.
     Local(Local),
 }
@@ -200,7 +200,7 @@ impl Stores {
         Ok(match (config.backend, core.door()) {
             (Backend::Etcd, _) => Store::Etcd(Box::new(Link::new(&config.etcd))),
             (Backend::File, Some(Door::External(client))) => match within(self.bucket(client)).await? {
-                Some(bucket) => Store::Bucket(bucket),
+                Some(bucket) => Store::Bucket(Box::new(bucket)),
                 None => Store::Local(Local::open(config.state_dir.as_deref())),
             },
             (Backend::File, _) => Store::Local(Local::open(config.state_dir.as_deref())),
