@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod ingress;
 pub mod nats;
 pub mod streams;
+pub mod timers;
 pub mod invocation;
 pub mod locks;
 
