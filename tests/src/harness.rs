@@ -53,6 +53,8 @@ pub struct Setup {
     nats: Option<String>,
     nats_env: bool,
     port: u16,
+    bind: Option<String>,
+    inside: Option<String>,
     embedded_nats: Option<String>,
     workers: Option<usize>,
     usual_control: bool,
@@ -161,6 +163,20 @@ impl Setup {
         self
     }
 
+    /// With its HTTP door at this address.
+    #[must_use]
+    pub fn bind(mut self, address: &str) -> Setup {
+        self.bind = Some(address.to_owned());
+        self
+    }
+
+    /// In the network namespace of this name.
+    #[must_use]
+    pub fn inside(mut self, namespace: &str) -> Setup {
+        self.inside = Some(namespace.to_owned());
+        self
+    }
+
     /// With its NATS server at this address.
     #[must_use]
     pub fn embedded_nats(mut self, address: &str) -> Setup {
@@ -195,7 +211,15 @@ impl Setup {
             write_file(&folder.path().join("scripts").join(path), text);
         }
         std::fs::create_dir_all(folder.path().join("scripts")).expect("a script folder");
-        let mut command = Command::new(program("msgscript-broker"));
+        let program = program("msgscript-broker");
+        let mut command = match &self.inside {
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.arg("--script").arg(folder.path().join("scripts"));
@@ -209,7 +233,8 @@ impl Setup {
             write_file(&folder.path().join("config.toml"), toml.as_bytes());
             command.arg("--config").arg(folder.path().join("config.toml"));
         }
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--port", &self.port.to_string()]);
+        command.args(["--bind", self.bind.as_deref().unwrap_or("127.0.0.1")]);
         command.args(["--workers", &self.workers.unwrap_or(2).to_string()]);
         match &self.nats {
             Some(url) => command.args(["--natsurl", url]),
