@@ -7,6 +7,7 @@ pub mod faults;
 pub mod load;
 mod network;
 
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -152,11 +153,11 @@ impl Cluster {
         self.etcdctl(&["get", "--print-value-only", key]).unwrap_or_default().trim().to_owned()
     }
 
-    /// How many keys begin so.
+    /// The keys that begin so, without that; none, too, while etcd does not answer.
     #[must_use]
-    pub fn count(&self, prefix: &str) -> usize {
+    pub fn keys(&self, prefix: &str) -> BTreeSet<String> {
         let keys = self.etcdctl(&["get", "--prefix", "--keys-only", prefix]).unwrap_or_default();
-        keys.lines().filter(|line| !line.is_empty()).count()
+        keys.lines().filter_map(|line| line.strip_prefix(prefix)).map(ToOwned::to_owned).collect()
     }
 
     /// Where a broker speaks HTTP.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::harness::is_alive;
+
 /// Where `ip netns add` puts them (ip-netns(8)).
 const FOLDER: &str = "/run/netns";
 
@@ -27,6 +29,7 @@ impl Network {
     /// When the kernel does not let us.
     pub(super) fn start(size: usize) -> Network {
         static STARTED: AtomicU32 = AtomicU32::new(0);
+        remove_left();
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let network = Network { name: format!("msgscript-{}-{number}", std::process::id()), size };
         let hub = network.hub();
@@ -81,6 +84,17 @@ impl Drop for Network {
     fn drop(&mut self) {
         let machines = (0..self.size).map(|at| self.machine(at)).chain([self.hub()]);
         for name in machines {
+            let _ = Command::new("ip").args(["netns", "del", &name]).status();
+        }
+    }
+}
+
+/// Removes the machines of tests that were killed: their names say which process made them.
+fn remove_left() {
+    let names = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let maker = name.strip_prefix("msgscript-").and_then(|rest| rest.split('-').next());
+        if maker.and_then(|pid| pid.parse().ok()).is_some_and(|pid| !is_alive(pid)) {
             let _ = Command::new("ip").args(["netns", "del", &name]).status();
         }
     }
