@@ -22,7 +22,7 @@ use crate::upstream::address::redacted;
 use crate::upstream::{self, Upstream};
 
 /// How long the start waits for an external NATS server; without one, the rest is served.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A signal to all doors.
 #[derive(Default)]

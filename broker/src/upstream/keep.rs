@@ -1,6 +1,7 @@
 //! Keeps a client connected: finds a server, works with it, finds the next.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -31,18 +32,10 @@ pub(super) async fn keep(shared: Rc<Shared>, servers: Servers, papers: Papers, w
             },
         };
         match keeper.work(dialed).await {
-            Worked::Moved(dialed) => next = dialed,
-            Worked::Closed => return,
+            ControlFlow::Continue(dialed) => next = dialed,
+            ControlFlow::Break(()) => return,
         }
     }
-}
-
-/// How a connection ended.
-enum Worked {
-    /// There is another one already, or there is to be.
-    Moved(Option<Dialed>),
-    /// The client is done.
-    Closed,
 }
 
 impl Keeper {
@@ -75,9 +68,9 @@ impl Keeper {
         }
     }
 
-    /// Works with a server until the connection ends. One that is about to leave is left for another first, so
-    /// that there is always one that sends us messages.
-    async fn work(&self, dialed: Dialed) -> Worked {
+    /// Works with a server until the connection ends; gives the next one if there is one already. A server that is
+    /// about to leave is left for another one first, so that there is always one that sends us messages.
+    async fn work(&self, dialed: Dialed) -> ControlFlow<(), Option<Dialed>> {
         let version = dialed.info.version.clone().unwrap_or_default();
         let mut link = Link::new(dialed, &self.shared, &self.servers);
         let (server, whose) = (link.server.address.to_string(), &*self.whose);
@@ -109,13 +102,13 @@ impl Keeper {
         };
         let lost = self.shared.lost();
         match stop {
-            Stop::Closed => return Worked::Closed,
+            Stop::Closed => return ControlFlow::Break(()),
             Stop::Gone(error) => {
                 self.servers.borrow_mut().lost(&own, began.elapsed());
                 tracing::warn!(server, whose, error, lost, "NATS connection lost");
             }
             Stop::Left | Stop::Lame => tracing::info!(server, whose, "NATS connection left for another"),
         }
-        Worked::Moved(next)
+        ControlFlow::Continue(next)
     }
 }
