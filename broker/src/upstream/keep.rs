@@ -101,12 +101,10 @@ impl Keeper {
             }
         };
         let lost = self.shared.lost();
+        self.servers.borrow_mut().lost(&own, began.elapsed());
         match stop {
             Stop::Closed => return ControlFlow::Break(()),
-            Stop::Gone(error) => {
-                self.servers.borrow_mut().lost(&own, began.elapsed());
-                tracing::warn!(server, whose, error, lost, "NATS connection lost");
-            }
+            Stop::Gone(error) => tracing::warn!(server, whose, error, lost, "NATS connection lost"),
             Stop::Left | Stop::Lame => tracing::info!(server, whose, "NATS connection left for another"),
         }
         ControlFlow::Continue(next)
