@@ -383,7 +383,7 @@ async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
     let (door, reply) = (via.door, incoming.reply.clone());
     let sender = Sender { app: app.clone(), door, reply, trace, _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
-        Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
+        Some(envelope) => Box::pin(serve_envelope(&sender, incoming, envelope, scripts)).await,
         None => serve_raw(&sender, incoming, scripts).await,
     }
 }
