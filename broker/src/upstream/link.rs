@@ -54,8 +54,6 @@ pub(super) struct Link<'a> {
     clock: Interval,
     heard: Instant,
     complaints: Complaints,
-    /// There is something to write, and the others have one more turn before it is written.
-    last_call: bool,
     lame: Option<bool>,
     left: bool,
 }
@@ -70,21 +68,9 @@ impl<'a> Link<'a> {
         let parser = Parser::new(Limits { control_line: LONGEST_LINE, payload: 0 });
         let complaints = Complaints::default();
         let heard = Instant::now();
-        let (last_call, lame, left) = (false, None, false);
-        let mut link = Link {
-            server,
-            shared,
-            servers,
-            stream,
-            intake,
-            parser,
-            clock,
-            heard,
-            complaints,
-            last_call,
-            lame,
-            left,
-        };
+        let (lame, left) = (None, false);
+        let mut link =
+            Link { server, shared, servers, stream, intake, parser, clock, heard, complaints, lame, left };
         link.learn(&info);
         shared.output.borrow_mut().begin(shared.introduction(&announced).0);
         shared.set_state(State::Connected);
@@ -106,13 +92,6 @@ impl<'a> Link<'a> {
                 Err(why) => return Poll::Ready(Stop::Gone(why)),
             }
         }
-        if !was_full && !self.last_call && self.shared.output.borrow().pending() > 0 {
-            // Who is to answer in this turn of the loop has answered when we are woken again: one write for all.
-            self.last_call = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.last_call = false;
         let written = self.shared.output.borrow_mut().poll_write(&mut self.stream, context);
         if let Poll::Ready(Err(error)) = &written {
             return Poll::Ready(Stop::Gone(error.to_string()));
