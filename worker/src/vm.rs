@@ -214,6 +214,7 @@ impl Vm {
             }
             ffi::lua_pushcclosure(state, glue::run, 1);
             ffi::lua_pushcclosure(state, glue::on_error, 0);
+            glue::keep_code(state, &source);
         }
         self.settle();
         self.arena.set_limits(usize::MAX / 2);

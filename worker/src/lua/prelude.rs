@@ -2,7 +2,7 @@
 //!
 //! [`BASE`] runs in this order, each chunk with the table `host` as its argument: the functions of
 //! [`super::modules::BASE`] by name, and what the state's own glue adds (`place`, `id`, `module`,
-//! `library`, `chunk`, `kinds`). [`LAZY`] is what `host.chunk(name)` compiles on first use; such a chunk
+//! `library`, `chunk`, `kinds`). [`LAZY`] is what `host.chunk(name)` gives on first use; such a chunk
 //! is called with `host` too. Scripts reach neither `host` nor the native functions that were replaced.
 
 /// The base environment, in the order in which it is built.

@@ -225,6 +225,29 @@ fn compiled_code_is_gone_after_a_run() {
     assert!(maps() <= before + 8, "{before} mappings became {}", maps());
 }
 
+/// A module whose name a script's text has in quotes is compiled with the script: nothing else may differ.
+#[test]
+fn modules_named_in_the_text_are_the_same() {
+    let list = "local function names(of)
+            local all = {}
+            for key, value in pairs(of) do all[#all + 1] = tostring(key) .. ' ' .. type(value) end
+            table.sort(all)
+            return table.concat(all, ',')
+        end
+        function OnMessage() return names(it) .. ';' .. names(_G) end";
+    let mut vm = vm(false);
+    for module in crate::lua::modules::ALL {
+        vm.unload(2);
+        let (start, end) = module.name.split_at(1);
+        load(&mut vm, 1, &format!("it = require(\"{}\") {list}", module.name));
+        let named = vm.image_bytes();
+        load(&mut vm, 2, &format!("it = require(\"{start}\" .. \"{end}\") {list}"));
+        let made_up = vm.image_bytes() - named;
+        assert_eq!(run(&mut vm, 1, ""), run(&mut vm, 2, ""), "{}", module.name);
+        assert_eq!(named > made_up + 256, module.lua.is_some(), "{}: {named} {made_up}", module.name);
+    }
+}
+
 #[test]
 fn methods_answer_http() {
     let mut vm = vm(false);

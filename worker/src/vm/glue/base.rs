@@ -8,7 +8,7 @@ use std::ptr;
 
 use mlua::ffi::{self, lua_State};
 
-use super::values::{HOST, KINDS, push_function};
+use super::values::{CODE, HOST, KINDS, push_function};
 use super::{Host, Stop, arm, host, load_text, luaL_loadbufferx, push_str, rewrite_place, str_at};
 use crate::lua::{modules, prelude};
 use crate::vm::places::INTERNAL;
@@ -121,6 +121,8 @@ unsafe fn push_host_table(state: *mut lua_State) {
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, KINDS);
         ffi::lua_setfield(state, -2, c"kinds".as_ptr());
+        ffi::lua_createtable(state, 0, 0);
+        ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, CODE);
         for (number, (name, _)) in modules::BASE.iter().copied().flatten().enumerate() {
             push_str(state, name.as_bytes());
             push_function(state, number);
@@ -140,6 +142,75 @@ unsafe fn load_internal(state: *mut lua_State, name: &str, source: &str) {
         mark[2..2 + length].copy_from_slice(&name.as_bytes()[..length]);
         if !load_text(state, source.as_bytes(), mark.as_ptr().cast()) {
             ffi::lua_error(state);
+        }
+    }
+}
+
+/// One of our own sources that is compiled when it is first needed.
+struct Code {
+    name: &'static str,
+    source: &'static str,
+    /// Whether a script that needs it has its name in quotes.
+    quoted: bool,
+}
+
+fn all_code() -> impl Iterator<Item = Code> {
+    let modules = modules::ALL.iter().filter_map(|module| Some((module.name, module.lua?, true)));
+    let lazy = prelude::LAZY.iter().map(|&(name, source)| (name, source, false));
+    modules.chain(lazy).map(|(name, source, quoted)| Code { name, source, quoted })
+}
+
+/// Compiles those of our own sources that a script will probably need, since their names occur in its text,
+/// and those that they need in turn: what is in a script's image need not be compiled by each run.
+///
+/// # Safety
+/// `state` must be idle, and allocation not limited: nothing may raise. Two stack slots are used.
+pub unsafe fn keep_code(state: *mut lua_State, text: &[u8]) {
+    let mut texts = vec![text];
+    let mut left: Vec<Code> = all_code().collect();
+    while let Some(text) = texts.pop() {
+        left.retain(|&Code { name, source, quoted }| {
+            let needed = mentions(text, name, quoted);
+            if needed {
+                texts.push(source.as_bytes());
+                // SAFETY: the caller's promise; our sources compile.
+                unsafe {
+                    ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, CODE);
+                    push_str(state, name.as_bytes());
+                    load_internal(state, name, source);
+                    ffi::lua_rawset(state, -3);
+                    ffi::lua_settop(state, -2);
+                }
+            }
+            !needed
+        });
+    }
+}
+
+/// Whether a word occurs in a text by itself, or in quotes.
+fn mentions(text: &[u8], word: &str, quoted: bool) -> bool {
+    let borders = |byte: Option<&u8>| match byte {
+        Some(byte) if quoted => b"\"'[]".contains(byte),
+        Some(byte) => !byte.is_ascii_alphanumeric() && *byte != b'_',
+        None => !quoted,
+    };
+    memchr::memmem::find_iter(text, word).any(|at| {
+        let before = at.checked_sub(1).and_then(|before| text.get(before));
+        borders(before) && borders(text.get(at + word.len()))
+    })
+}
+
+/// Pushes one of our own sources as a function: the one that the script's image has, if it has it.
+unsafe fn push_code(state: *mut lua_State, name: &str, source: &str) {
+    // SAFETY: below a protected call.
+    unsafe {
+        ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, CODE);
+        push_str(state, name.as_bytes());
+        ffi::lua_rawget_(state, -2);
+        ffi::lua_remove(state, -2);
+        if ffi::lua_type(state, -1) != ffi::LUA_TFUNCTION {
+            ffi::lua_settop(state, -2);
+            load_internal(state, name, source);
         }
     }
 }
@@ -191,7 +262,7 @@ unsafe extern "C-unwind" fn host_module(state: *mut lua_State) -> c_int {
                 number += 1;
             }
             if let Some(source) = module.lua {
-                load_internal(state, module.name, source);
+                push_code(state, module.name, source);
                 ffi::lua_insert(state, -2);
                 ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, HOST);
                 ffi::lua_call(state, 2, 1);
@@ -295,7 +366,7 @@ unsafe extern "C-unwind" fn host_chunk(state: *mut lua_State) -> c_int {
     unsafe {
         let name = str_at(state, 1).unwrap_or(b"");
         match prelude::LAZY.iter().find(|(known, _)| known.as_bytes() == name) {
-            Some((name, source)) => load_internal(state, name, source),
+            Some((name, source)) => push_code(state, name, source),
             None => ffi::lua_pushnil(state),
         }
         1

@@ -279,3 +279,6 @@ pub(super) const KINDS: c_int = 1000;
 
 /// Where the registry keeps the table `host`.
 pub(super) const HOST: c_int = 1001;
+
+/// Where the registry keeps what [`super::keep_code`] compiled, by name.
+pub(super) const CODE: c_int = 1002;
