@@ -3,9 +3,11 @@
 //! `header` reads `--*` lines, `library` puts libraries in front; `file` keeps a folder's scripts
 //! current, `etcd` those of an etcd. What is in service is an immutable [`Snapshot`] that is replaced as a whole.
 
+pub mod cron;
 pub mod header;
 pub mod library;
 pub mod tenancy;
+pub mod timer;
 pub mod trigger;
 
 pub(crate) mod build;
@@ -28,7 +30,7 @@ use crate::audit;
 use crate::invocation::Tenant;
 use crate::route::Index;
 use library::Shelves;
-pub use record::LOCKS;
+pub use record::{LOCKS, SCHEDULES};
 
 /// One version of a script.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Script {
     pub lock: Option<header::Lock>,
     /// The stream that triggers it, instead of plain messages.
     pub trigger: Option<trigger::Trigger>,
+    /// When it is due, if it has a schedule.
+    pub timer: Option<timer::Timer>,
     /// `http: true`.
     pub http: bool,
     /// What runs it.
@@ -84,6 +88,7 @@ impl Script {
             jit: false,
             lock: None,
             trigger: None,
+            timer: None,
             timeout: None,
             memory: None,
             parts: vec![source.clone()],

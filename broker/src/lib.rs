@@ -10,6 +10,7 @@ pub mod ingress;
 pub mod nats;
 pub mod upstream;
 pub mod streams;
+pub mod timers;
 pub mod invocation;
 pub mod locks;
 

@@ -173,6 +173,29 @@ impl Outcome {
     }
 }
 
+/// What came of a due time of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scheduled {
+    /// A run began, and ended in whatever way.
+    Ran,
+    /// None did in time.
+    Missed,
+    /// None did, since the run before it went on.
+    Overlapped,
+}
+
+impl Scheduled {
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Scheduled::Ran => "ran",
+            Scheduled::Missed => "missed",
+            Scheduled::Overlapped => "overlapped",
+        }
+    }
+}
+
 /// A host call as it is counted: whose, which, with what outcome.
 pub type HostCall = (Tenant, &'static str, Outcome);
 
@@ -187,6 +210,7 @@ pub struct Statistics {
     series: RefCell<HashSet<(Tenant, Rc<str>)>>,
     seconds: RefCell<Seconds>,
     host_calls: RefCell<BTreeMap<HostCall, u64>>,
+    scheduled: RefCell<BTreeMap<(Tenant, Scheduled), u64>>,
     refused: Cell<u64>,
 }
 
@@ -201,6 +225,7 @@ impl Statistics {
             series: RefCell::default(),
             seconds: RefCell::default(),
             host_calls: RefCell::default(),
+            scheduled: RefCell::default(),
             refused: Cell::new(0),
         }
     }
@@ -242,6 +267,17 @@ impl Statistics {
     /// A host call was answered.
     pub fn host_call(&self, tenant: &Tenant, kind: &'static str, outcome: Outcome) {
         *self.host_calls.borrow_mut().entry((tenant.clone(), kind, outcome)).or_default() += 1;
+    }
+
+    /// A due time of a schedule came to this.
+    pub fn scheduled(&self, tenant: &Tenant, outcome: Scheduled) {
+        *self.scheduled.borrow_mut().entry((tenant.clone(), outcome)).or_default() += 1;
+    }
+
+    /// What due times of schedules came to, by tenant.
+    #[must_use]
+    pub fn due_times(&self) -> Vec<((Tenant, Scheduled), u64)> {
+        self.scheduled.borrow().iter().map(|(of, count)| (of.clone(), *count)).collect()
     }
 
     /// A request was refused before any script was looked for.

@@ -111,6 +111,7 @@ fn script(name: &str) -> Rc<Script> {
         jit: false,
         lock: None,
         trigger: None,
+        timer: None,
         timeout: None,
         memory: None,
         source: Part { name: "echo.lua".into(), text: (*b"-- <source>").into() },

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use msgscript_tests::harness::{Broker, Setup};
 use tempfile::TempDir;
@@ -207,6 +207,18 @@ async fn queue_concurrency_and_rate_are_told() {
     assert_eq!((&*told.status, &*told.reason), ("503", "overloaded"), "{told:?}");
     assert_eq!((&*told.limit, &*told.measured), ("2/s", "over 2/s"), "{told:?}");
     broker.post_until("/slow.n", "fine", |response| response.status == 200);
+}
+
+#[test]
+fn a_client_over_its_rate_is_slowed_down() {
+    let config = "[[tenant]]\nname = \"acme\"\nsubjects = [\"acme.>\"]\nscripts = \"acme\"\n[tenant.limits]\nrate = 1\n";
+    let script = "--* subject: acme.n\n--* name: n\nfunction OnMessage() return 'x' end\n";
+    let broker = Setup::new().config(config).file("acme/n.lua", script).start();
+    let began = Instant::now();
+    let refused = (0..20).filter(|_| broker.post("/acme.n", "").reason() == "overloaded").count();
+    // At most one of them a second was not refused. A pause is never shorter than it is.
+    let pauses = Duration::from_millis(25) * u32::try_from(refused).unwrap();
+    assert!(refused >= 10 && began.elapsed() >= pauses, "{refused} in {:?}", began.elapsed());
 }
 
 /// A C module that does what nothing in a worker may.

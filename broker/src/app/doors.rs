@@ -17,6 +17,7 @@ use crate::ingress::nats::{Door, Subscriptions};
 use crate::ingress::{discovery, http};
 use crate::nats::{hub, server};
 use crate::streams::Streams;
+use crate::timers::Timers;
 use crate::units;
 use crate::upstream::address::redacted;
 use crate::upstream::{self, Upstream};
@@ -101,6 +102,8 @@ pub(super) async fn open_nats(
     core.accounts.follow(core).await;
     let mut streams = Streams::new();
     streams.follow(core);
+    let mut timers = Timers::default();
+    timers.follow(core);
     let (core, stop) = (core.clone(), intake.clone());
     let following = tokio::task::spawn_local(async move {
         let mut changes = core.catalog.changes();
@@ -113,11 +116,12 @@ pub(super) async fn open_nats(
             subscriptions.set(&core, core.patterns()).await;
             core.accounts.follow(&core).await;
             streams.follow(&core);
+            timers.follow(&core);
         }
         // Leaves the queue groups: others get the messages from now on.
         subscriptions.set(&core, Vec::new()).await;
         core.accounts.leave(&core).await;
-        streams.leave().await;
+        futures_util::future::join(streams.leave(), timers.leave()).await;
     });
     doors.intake.push(Box::pin(async move {
         let _ = following.await;

@@ -117,6 +117,7 @@ impl Source {
             tenant: tenant.clone(),
             lock: header.lock.clone(),
             trigger: header.trigger.trigger(header.name.as_deref().unwrap_or_default()),
+            timer: header.timer.timer(),
             http: header.http,
             executor: header.executor,
             jit: header.jit,

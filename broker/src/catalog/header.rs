@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Executor, trigger};
+use super::{Executor, timer, trigger};
 use crate::{route, units};
 
 mod lines;
@@ -47,9 +47,11 @@ pub struct Header {
     pub lock: Option<Lock>,
     /// `stream` and what goes with it.
     pub trigger: trigger::Lines,
+    /// `schedule` and what goes with it.
+    pub timer: timer::Lines,
     /// Every header line that counted, as written, in order.
     pub lines: Vec<(String, String)>,
-    /// Those among them whose key does nothing (yet).
+    /// Those among them whose key does nothing.
     pub unknown: Vec<(String, String)>,
     /// What is wrong, by line. Any of these rejects the script.
     pub errors: Vec<HeaderError>,
@@ -186,10 +188,13 @@ enum Key {
     Retries,
     Backoff,
     AckWait,
+    Schedule,
+    Timezone,
+    Missed,
 }
 
 impl Key {
-    const NAMES: [(&'static str, Key); 15] = [
+    const NAMES: [(&'static str, Key); 18] = [
         ("subject", Key::Subject),
         ("name", Key::Name),
         ("http", Key::Http),
@@ -205,6 +210,9 @@ impl Key {
         ("retries", Key::Retries),
         ("backoff", Key::Backoff),
         ("ack-wait", Key::AckWait),
+        ("schedule", Key::Schedule),
+        ("timezone", Key::Timezone),
+        ("missed", Key::Missed),
     ];
 
     fn by_name(name: &[u8]) -> Option<(&'static str, Key)> {
@@ -221,9 +229,6 @@ impl Key {
         matches!(self, Key::Subject | Key::Name | Key::Http | Key::Require | Key::Executor)
     }
 }
-
-/// Keys that later versions give a meaning to.
-const RESERVED: [&str; 3] = ["schedule", "timezone", "missed"];
 
 /// The text as Lua is to see it: without a byte order mark, and with nothing on a first line that begins
 /// with `#` (Lua itself skips these in files only). Lines keep their numbers.
@@ -278,6 +283,12 @@ pub fn parse(text: &[u8]) -> Header {
             reader.line(line.number, line.in_block, key, value);
         }
     }
+    for (key, name) in [(Key::Timezone, "timezone"), (Key::Missed, "missed")] {
+        let line = reader.seen[key as usize];
+        if line != 0 && reader.seen[Key::Schedule as usize] == 0 {
+            reader.warn(line, format!("`{name}` does nothing without `schedule`"));
+        }
+    }
     reader.header
 }
 
@@ -313,6 +324,7 @@ impl Default for Reader {
             jit: false,
             lock: None,
             trigger: trigger::Lines::default(),
+            timer: timer::Lines::default(),
             lines: Vec::new(),
             unknown: Vec::new(),
             errors: Vec::new(),
@@ -373,12 +385,7 @@ impl Reader {
             return;
         }
         if self.header.unknown.iter().all(|(known, _)| known != key) {
-            let text = if RESERVED.contains(&key) {
-                format!("`{key}` does nothing in this version")
-            } else {
-                format!("unknown key `{key}` does nothing")
-            };
-            self.warn(line, text);
+            self.warn(line, format!("unknown key `{key}` does nothing"));
         }
         self.header.unknown.push((key.to_owned(), value.to_owned()));
     }
@@ -420,6 +427,9 @@ impl Reader {
             Key::Retries => header.trigger.retries = Some(trigger::retries(value)?),
             Key::Backoff => header.trigger.backoff = Some(trigger::backoff(value)?),
             Key::AckWait => header.trigger.ack_wait = Some(trigger::ack_wait(value)?),
+            Key::Schedule => header.timer.schedule = Some(timer::schedule(value)?),
+            Key::Timezone => header.timer.timezone = Some(timer::timezone(value)?),
+            Key::Missed => header.timer.missed = Some(timer::missed(value)?),
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ pub const LIBRARIES: &str = "msgscript/libs/";
 /// What keys of locks begin with.
 pub const LOCKS: &str = "msgscript/locks/";
 
+/// What keys of schedules begin with.
+pub const SCHEDULES: &str = "msgscript/schedules/";
+
 /// A script as it is kept. The order of fields is the Go server's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {

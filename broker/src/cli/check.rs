@@ -21,6 +21,9 @@ use crate::pool::terms::Terms;
 /// How deep folders are looked into.
 const MAX_DEPTH: usize = 64;
 
+/// Due times of a schedule that are told.
+const DUE_TIMES: usize = 3;
+
 /// What `check` is told besides the folders.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
@@ -68,8 +71,20 @@ pub(super) fn check(
         writeln!(errors, "{rejected} of {} would be rejected", files.len())?;
         return Ok(ExitCode::FAILURE);
     }
+    for file in files.iter().filter(|file| !is_library(file, folders)) {
+        due(file, out)?;
+    }
     writeln!(out, "{} good", files.len())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells when a script with a schedule is due next.
+fn due(file: &Path, out: &mut dyn Write) -> Result<()> {
+    let source = Source::new(&file.display().to_string(), &read(file)?);
+    let Some(timer) = source.header.timer.timer() else { return Ok(()) };
+    let due = timer.coming(jiff::Timestamp::now(), DUE_TIMES);
+    writeln!(out, "{}: due {}, ... ({})", file.display(), due.join(", "), timer.zone())?;
+    Ok(())
 }
 
 /// A file, or the `.lua` files of a folder in the order of their names. Links in it are not followed.

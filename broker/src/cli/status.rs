@@ -132,19 +132,21 @@ fn show(
     if status.rejected > 0 {
         writeln!(out, "{} scripts are rejected as they are now: see logs", status.rejected)?;
     }
-    let mut rows =
-        vec![["TENANT", "SUBJECT", "NAME", "RATE", "RUNS", "FAILED", "P50", "P95", "P99"].map(str::to_owned)];
-    let row = |names: [&str; 3], rate: Option<f64>, it: &Figures| {
+    let due = if status.scripts.iter().any(|it| it.next.is_some()) { "DUE" } else { "" };
+    let head = ["TENANT", "SUBJECT", "NAME", "RATE", "RUNS", "FAILED", "P50", "P95", "P99", due];
+    let mut rows = vec![head.map(str::to_owned)];
+    let row = |names: [&str; 3], rate: Option<f64>, it: &Figures, next: &Option<String>| {
         let [tenant, subject, name] = names.map(plain);
         let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
         let (runs, failed) = (it.runs.to_string(), format!("{}{}", it.failures, reasons(it)));
-        [tenant, subject, name, rate, runs, failed, time(it.p50), time(it.p95), time(it.p99)]
+        let due = next.as_deref().map(plain).unwrap_or_default();
+        [tenant, subject, name, rate, runs, failed, time(it.p50), time(it.p95), time(it.p99), due]
     };
     if status.tenants.len() > 1 {
-        rows.extend(status.tenants.iter().map(|it| row([&it.tenant, "(all)", ""], None, &it.figures)));
+        rows.extend(status.tenants.iter().map(|it| row([&it.tenant, "(all)", ""], None, &it.figures, &None)));
     }
     let scripts = status.scripts.iter().take(most);
-    rows.extend(scripts.map(|it| row([&it.tenant, &it.subject, &it.name], rate(it), &it.figures)));
+    rows.extend(scripts.map(|it| row([&it.tenant, &it.subject, &it.name], rate(it), &it.figures, &it.next)));
     if rows.len() > 1 {
         writeln!(out)?;
         table(&rows, out)?;
@@ -170,9 +172,9 @@ fn time(millis: Option<f64>) -> String {
     }
 }
 
-fn table(rows: &[[String; 9]], out: &mut dyn Write) -> Result<()> {
+fn table(rows: &[[String; 10]], out: &mut dyn Write) -> Result<()> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 9] = std::array::from_fn(width);
+    let widths: [usize; 10] = std::array::from_fn(width);
     for row in rows {
         let cells: Vec<String> =
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();

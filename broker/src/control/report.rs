@@ -109,6 +109,9 @@ pub struct OfScript {
     pub subject: String,
     /// Its name.
     pub name: String,
+    /// When it is due next, if it has a schedule: RFC 3339, in its own time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// Its runs.
     #[serde(flatten)]
     pub figures: Figures,
@@ -123,10 +126,13 @@ pub fn status(core: &Core) -> Status {
     let late = &seconds[seconds.len().saturating_sub(RATE)..];
     let rate = |of: fn(&(u64, u64)) -> u64| late.iter().map(of).sum::<u64>() as f64 / RATE as f64;
     let (mut total, mut tenants) = (<(Reasons, Histogram)>::default(), BTreeMap::new());
-    let mut scripts = BTreeMap::new();
+    let clock = jiff::Timestamp::now();
+    let (mut scripts, mut next) = (BTreeMap::new(), BTreeMap::new());
     for script in snapshot.index.list() {
         let key = (script.tenant.to_string(), script.subject.to_string(), script.name.to_string());
         tenants.entry(key.0.clone()).or_insert_with(<(Reasons, Histogram)>::default);
+        let due = script.timer.as_ref().and_then(|timer| timer.coming(clock, 1).pop());
+        next.extend(due.map(|due| (key.clone(), due)));
         scripts.insert(key, Figures::default());
     }
     for script in core.statistics.scripts() {
@@ -163,7 +169,11 @@ pub fn status(core: &Core) -> Status {
             .collect(),
         scripts: scripts
             .into_iter()
-            .map(|((tenant, subject, name), figures)| OfScript { tenant, subject, name, figures })
+            .map(|(key, figures)| {
+                let next = next.remove(&key);
+                let (tenant, subject, name) = key;
+                OfScript { tenant, subject, name, next, figures }
+            })
             .collect(),
     }
 }

@@ -7,7 +7,8 @@ use super::grants::Keys;
 use super::{Denied, Permitted, Policy};
 
 /// What msgscript keeps itself: what begins so is for the grant `catalog`.
-const RESERVED: [&[u8]; 3] = [b"msgscript/scripts/", b"msgscript/libs/", b"msgscript/locks/"];
+const RESERVED: [&[u8]; 4] =
+    [b"msgscript/scripts/", b"msgscript/libs/", b"msgscript/locks/", b"msgscript/schedules/"];
 
 /// Keys, and what is to be done with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +81,7 @@ mod tests {
         for key in ["a", "/a", "msgscript/x", "msgscript/scripts-"] {
             assert!(allows(&policy, key, true), "{key}*");
         }
-        for start in ["msgscript/scripts/", "msgscript/libs/", "msgscript/locks/"] {
+        for start in RESERVED.map(|start| std::str::from_utf8(start).unwrap()) {
             assert!(!allows(&policy, start, false) && !allows(&policy, &format!("{start}x"), false));
             for cut in 0..=start.len() {
                 assert!(!allows(&policy, &start[..cut], true), "{}*", &start[..cut]);

@@ -144,6 +144,11 @@ fn host_calls(text: &mut Text, core: &Core) {
     for ((tenant, kind, outcome), count) in core.statistics.host_calls() {
         text.sample(name, &[("tenant", &tenant), ("call", &kind), ("outcome", &outcome.word())], count);
     }
+    let name = "msgscript_schedules_total";
+    text.family(name, "counter", "Due times of schedules that this broker took, by what came of them.");
+    for ((tenant, outcome), count) in core.statistics.due_times() {
+        text.sample(name, &[("tenant", &tenant), ("outcome", &outcome.word())], count);
+    }
     let name = "msgscript_requests_refused_total";
     let help = "HTTP requests without the token or signature that their subject demands.";
     text.one(name, "counter", help, core.statistics.refusals());

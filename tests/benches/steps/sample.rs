@@ -35,6 +35,7 @@ pub fn script(id: u64, subject: &str, text: &str) -> Rc<Script> {
         tenant: DEFAULT_TENANT.into(),
         lock: None,
         trigger: None,
+        timer: None,
         http: false,
         executor: Executor::Lua,
         jit: false,

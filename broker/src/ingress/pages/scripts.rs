@@ -149,6 +149,10 @@ fn properties(script: &Script) -> Vec<(String, String)> {
     ];
     rows.extend(script.timeout.map(|limit| ("timeout".to_owned(), print_duration(limit))));
     rows.extend(script.memory.map(|limit| ("memory".to_owned(), print_size(limit))));
+    if let Some(timer) = &script.timer {
+        rows.push(("schedule".to_owned(), format!("{} ({})", timer.text, timer.zone())));
+        rows.extend(timer.coming(jiff::Timestamp::now(), 1).pop().map(|due| ("due next".to_owned(), due)));
+    }
     rows.extend(script.unknown.iter().map(|(key, value)| (format!("{key} (unknown)"), value.clone())));
     rows
 }
