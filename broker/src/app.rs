@@ -49,7 +49,6 @@ use crate::wasm::file::Place;
 pub use build::spawn_plan;
 pub(crate) use build::workbench;
 use doors::{Doors, Stop};
-pub(crate) use doors::{nats_options, redacted};
 pub use front::Front;
 
 /// Exit status when a sandbox layer is missing (`EX_CONFIG`).
@@ -351,12 +350,7 @@ async fn run(config: Config) -> Result<(), StartError> {
         core.podman.gone().await;
         core.locks.close().await;
         let accounts = core.accounts.doors();
-        let flushing = accounts.iter().chain(core.door()).map(async |door| {
-            if let Door::External(client) = door {
-                let _ = client.flush().await;
-            }
-        });
-        futures_util::future::join_all(flushing).await;
+        futures_util::future::join_all(accounts.iter().chain(core.door()).map(Door::flush)).await;
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
     if let Some(groups) = &core.groups {

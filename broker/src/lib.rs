@@ -8,6 +8,7 @@ pub mod pipeline;
 // 1 in: bytes become messages.
 pub mod ingress;
 pub mod nats;
+pub mod upstream;
 pub mod streams;
 pub mod timers;
 pub mod invocation;

@@ -29,7 +29,7 @@ async fn module(
     }
     let written = file::written(&script.source.text)?;
     let spot = file::Spot { place: app.place(script), written };
-    app.modules.get(&script.tenant, spot, deadline).await.map(Some)
+    Box::pin(app.modules.get(&script.tenant, spot, deadline)).await.map(Some)
 }
 
 /// A run's ending; if the lock is lost under which it runs, its end.
@@ -43,7 +43,8 @@ async fn under_lock<T>(app: &Rc<Core>, invocation: &Invocation, mut run: oneshot
     run.await
 }
 
-/// Runs one script for one message. Whoever stops waiting for this stops only the waiting: spawn it as a
+/// Runs one script for one message. What few messages come by is boxed: each message would carry the room for it.
+/// Whoever stops waiting for this stops only the waiting: spawn it as a
 /// task where that matters.
 pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending {
     let id = app.pool.next_id();
@@ -63,7 +64,7 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     let deadline = arrived + wall;
     let held = match locks::name_of(&script) {
         None => None,
-        Some(name) => match app.locks.take(name, deadline).await {
+        Some(name) => match Box::pin(app.locks.take(name, deadline)).await {
             Ok(held) => Some(Rc::new(held)),
             Err(error) => {
                 let text = format!("{}: {error}", script.source.name);
@@ -80,7 +81,7 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     // answer its host calls (`host/dispatch.rs`). A container has none.
     let lost = |_| Ending::failed(id, &script, Reason::Internal, "the invocation was lost".to_owned());
     let ending = if script.executor == Executor::Podman {
-        app.podman.run(invocation.clone(), policy, limits).await.unwrap_or_else(lost)
+        Box::pin(app.podman.run(invocation.clone(), policy, limits)).await.unwrap_or_else(lost)
     } else {
         match module(&app, &script, deadline).await {
             Ok(module) => {

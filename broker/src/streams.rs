@@ -104,13 +104,16 @@ async fn consume(core: Rc<Core>, script: Rc<Script>, mut stopped: watch::Receive
     let mut told = String::new();
     loop {
         let error = match core.door_of(&script.tenant) {
-            Some(Door::External(client)) => {
-                let context = async_nats::jetstream::new(client);
-                match session::serve(&core, &context, &script, &mut stopped).await {
-                    Ok(()) => return,
-                    Err(error) => error,
+            Some(Door::External(upstream)) => match upstream.jetstream().await {
+                Ok(client) => {
+                    let context = async_nats::jetstream::new(client);
+                    match session::serve(&core, &context, &script, &mut stopped).await {
+                        Ok(()) => return,
+                        Err(error) => error,
+                    }
                 }
-            }
+                Err(error) => error,
+            },
             Some(Door::Embedded(_)) => NO_JETSTREAM.to_owned(),
             None => "its tenant's NATS server is not there yet".to_owned(),
         };

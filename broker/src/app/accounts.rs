@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Core;
-use super::doors::{connect, redacted};
+use super::doors::connect;
 use crate::config::tenant::NatsAccount;
 use crate::config::{Config, Nats};
 use crate::ingress::nats::{Door, Subscriptions};
 use crate::invocation::Tenant;
+use crate::upstream::address::redacted;
 
 /// How long a server may take to have heard of subscriptions.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -62,16 +63,21 @@ impl Accounts {
                 let _ = tokio::time::timeout(PATIENCE, account.subscriptions.set(core, Vec::new())).await;
             }
         }
+        let mut new = Vec::new();
         for (tenant, settings) in wanted {
             if self.open.borrow().contains_key(&tenant) {
                 continue;
             }
             self.opened.set(self.opened.get() + 1);
-            match Account::open(&config, &tenant, settings, self.opened.get()).await {
-                Ok(account) => drop(self.open.borrow_mut().insert(tenant, account)),
+            match Account::open(&config, &tenant, settings, self.opened.get()) {
+                Ok(account) => {
+                    new.push(account.clone());
+                    self.open.borrow_mut().insert(tenant, account);
+                }
                 Err(error) => tracing::error!(tenant = &*tenant, error, "no connection to its NATS account"),
             }
         }
+        futures_util::future::join_all(new.iter().map(|account| account.door.connected(PATIENCE))).await;
         self.subscribe(core, patterns).await;
     }
 
@@ -107,7 +113,7 @@ fn patterns(core: &Core, tenant: &str) -> Vec<Rc<str>> {
 }
 
 impl Account {
-    async fn open(
+    fn open(
         config: &Config,
         tenant: &Tenant,
         settings: NatsAccount,
@@ -123,8 +129,8 @@ impl Account {
                 String::from_utf8(text).map_err(|_| "its URL is no UTF-8".to_owned())?
             }
         };
-        let client = connect(&url, settings.creds.as_deref(), ca.as_deref()).await;
-        let door = Door::External(client.map_err(|error| error.to_string())?);
+        let door = connect(&url, settings.creds.clone(), ca.clone(), tenant);
+        let door = door.map_err(|error| error.to_string())?;
         tracing::info!(tenant = &**tenant, nats = redacted(&url), "a NATS account of its own");
         let subscriptions = Subscriptions::new(door.clone(), &config.queue_group, Some(tenant.clone()));
         Ok(Rc::new(Account { number, settings, door, subscriptions }))

@@ -97,9 +97,7 @@ pub(super) async fn build(config: &Rc<Config>, tracer: Option<Tracer>) -> Result
 pub(crate) async fn workbench(config: &Rc<Config>) -> Result<Rc<Core>, StartError> {
     let core = rooms(config, None).await?;
     let door = match &config.nats {
-        Nats::External { url, creds, ca } => {
-            Door::External(doors::connect(url, creds.as_deref(), ca.as_deref()).await?)
-        }
+        Nats::External { url, creds, ca } => doors::connect(url, creds.clone(), ca.clone(), "")?,
         Nats::Embedded(_) => Door::Embedded(Hub::new(hub::Settings::default())),
     };
     // Set once, here.

@@ -1,8 +1,9 @@
 //! Opens the doors (NATS, HTTP, the operator's pages), and closes them in two stages: first no new messages
 //! come in; then, when all are answered, the ways out close.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use tokio::net::TcpListener;
@@ -18,6 +19,11 @@ use crate::nats::{hub, server};
 use crate::streams::Streams;
 use crate::timers::Timers;
 use crate::units;
+use crate::upstream::address::redacted;
+use crate::upstream::{self, Upstream};
+
+/// How long the start waits for an external NATS server; without one, the rest is served.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A signal to all doors.
 #[derive(Default)]
@@ -56,8 +62,14 @@ pub(super) async fn open_nats(
     let config = core.config();
     let (door, address) = match &config.nats {
         Nats::External { url, creds, ca } => {
-            let client = connect(url, creds.as_deref(), ca.as_deref()).await?;
-            (Door::External(client), redacted(url))
+            let door = connect(url, creds.clone(), ca.clone(), "")?;
+            if !door.connected(PATIENCE).await {
+                tracing::warn!(
+                    nats = redacted(url),
+                    "there is no NATS server yet: messages come when it is there"
+                );
+            }
+            (door, redacted(url))
         }
         Nats::Embedded(address) => {
             let listener = listen(&address.to_string(), "the embedded NATS server").await?;
@@ -117,66 +129,16 @@ pub(super) async fn open_nats(
     Ok(address)
 }
 
-pub(super) async fn connect(
-    url: &str,
-    creds: Option<&Path>,
-    ca: Option<&Path>,
-) -> Result<async_nats::Client, StartError> {
-    let mut options = async_nats::ConnectOptions::new().name("msgscript-broker").retry_on_initial_connect();
-    if let Some(path) = creds {
-        let read = options.credentials_file(path).await;
-        options =
-            read.map_err(|error| StartError::other(&format!("nats-creds {}", path.display()), error))?;
-    }
-    if let Some(path) = ca {
-        options = options.add_root_certificates(path.to_owned()).require_tls(true);
-    }
-    options = options.event_callback(|event| async move { tracing::info!(%event, "NATS connection") });
-    let (options, servers) = nats_options(options, url);
-    options
-        .connect(servers)
-        .await
-        .map_err(|error| StartError::other(&format!("NATS at {}", redacted(url)), error))
-}
-
-/// The servers of comma-separated URLs, and the options with the login that is in them.
-pub(crate) fn nats_options(
-    mut options: async_nats::ConnectOptions,
-    url: &str,
-) -> (async_nats::ConnectOptions, Vec<String>) {
-    let mut servers = Vec::new();
-    for url in url.split(',') {
-        let (server, login) = without_login(url.trim());
-        options = match login {
-            None => options,
-            Some((token, None)) => options.token(token),
-            Some((user, Some(password))) => options.user_and_password(user, password),
-        };
-        servers.push(server);
-    }
-    (options, servers)
-}
-
-/// A URL without its login, which the client does not look at there: user and password, or a token.
-fn without_login(url: &str) -> (String, Option<(String, Option<String>)>) {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
-    let Some((login, host)) = rest.rsplit_once('@') else { return (url.to_owned(), None) };
-    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let (user, password) = match login.split_once(':') {
-        Some((user, password)) => (decoded(user), Some(decoded(password))),
-        None => (decoded(login), None),
-    };
-    (format!("{scheme}://{host}"), Some((user, password)))
-}
-
-/// URLs without user and password.
-pub(crate) fn redacted(urls: &str) -> String {
-    let one = |url: &str| {
-        let (scheme, rest) = url.trim().split_once("://").unwrap_or(("nats", url));
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        format!("{scheme}://{host}")
-    };
-    urls.split(',').map(one).collect::<Vec<_>>().join(",")
+/// A client of an external server. It connects when it can.
+pub(super) fn connect(
+    urls: &str,
+    creds: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    whose: &str,
+) -> Result<Door, StartError> {
+    let options = upstream::Options { urls: urls.to_owned(), creds, ca, whose: whose.to_owned() };
+    let opened = Upstream::open(options);
+    opened.map(Door::External).map_err(|error| StartError::other("NATS", error))
 }
 
 async fn listen(address: &str, what: &str) -> Result<TcpListener, StartError> {

@@ -9,8 +9,8 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use futures_util::StreamExt;
 
 use super::remote::plain;
-use crate::app;
 use crate::config::value::{Parsed, Span};
+use crate::upstream::address;
 
 /// What `call` is told.
 #[derive(Debug, clap::Args)]
@@ -45,9 +45,10 @@ pub(super) async fn call(
     let headers = headers(&call.header)?;
     let env = std::env::var("NATS_URL").ok().filter(|url| !url.is_empty());
     let url = natsurl.map(str::to_owned).or(env).unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned());
-    let (options, servers) = app::nats_options(async_nats::ConnectOptions::new().name("msgscriptcli"), &url);
+    let (options, servers) =
+        address::nats_options(async_nats::ConnectOptions::new().name("msgscriptcli"), &url);
     let client =
-        options.connect(servers).await.with_context(|| format!("NATS at {}", app::redacted(&url)))?;
+        options.connect(servers).await.with_context(|| format!("NATS at {}", address::redacted(&url)))?;
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;
     client.publish_with_reply_and_headers(call.subject.clone(), inbox, headers, payload.into()).await?;

@@ -8,8 +8,6 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
-use futures_util::stream::select_all;
 use serde_json::{Value, json};
 
 use super::nats::{Door, is_trigger};
@@ -129,43 +127,16 @@ async fn answer(core: Rc<Core>, door: Door, service: Rc<Service>, subject: Strin
 /// Answers requests until `stop` ends.
 pub async fn serve(core: Rc<Core>, door: Door, stop: impl Future<Output = ()>) {
     let service = Rc::new(Service::new());
-    match &door {
-        Door::Embedded(hub) => {
-            let (core, own, service) = (core.clone(), door.clone(), service.clone());
-            let subjects = service.subjects();
-            let handler = Rc::new(move |delivery: Delivery<'_>| {
-                let (subject, reply) = (delivery.subject.to_owned(), delivery.reply.map(str::to_owned));
-                let answer = answer(core.clone(), own.clone(), service.clone(), subject, reply);
-                tokio::task::spawn_local(answer);
-            });
-            let subscribed =
-                subjects.iter().filter_map(|subject| hub.subscribe(subject, None, handler.clone()).ok());
-            let subscribed: Vec<_> = subscribed.collect();
-            stop.await;
-            subscribed.into_iter().for_each(|id| hub.unsubscribe(id));
-        }
-        Door::External(client) => {
-            let mut subscribed = Vec::new();
-            for subject in service.subjects() {
-                match client.subscribe(subject).await {
-                    Ok(subscriber) => subscribed.push(subscriber),
-                    Err(error) => tracing::error!(%error, "cannot subscribe to $SRV"),
-                }
-            }
-            let mut requests = select_all(subscribed);
-            let mut stop = std::pin::pin!(stop);
-            loop {
-                let request = tokio::select! {
-                    () = &mut stop => return,
-                    request = requests.next() => request,
-                };
-                let Some(request) = request else { return stop.await };
-                let (subject, reply) =
-                    (request.subject.to_string(), request.reply.map(|reply| reply.to_string()));
-                tokio::task::spawn_local(answer(core.clone(), door.clone(), service.clone(), subject, reply));
-            }
-        }
-    }
+    let (own, subjects) = (door.clone(), service.subjects());
+    let handler = Rc::new(move |delivery: Delivery<'_>| {
+        let (subject, reply) = (delivery.subject.to_owned(), delivery.reply.map(str::to_owned));
+        let answer = answer(core.clone(), own.clone(), service.clone(), subject, reply);
+        tokio::task::spawn_local(answer);
+    });
+    let subscribe = |subject: &String| door.subscribe(subject, None, handler.clone()).ok();
+    let subscribed: Vec<_> = subjects.iter().filter_map(subscribe).collect();
+    stop.await;
+    subscribed.into_iter().for_each(|id| door.unsubscribe(id));
 }
 
 /// A time in UTC as RFC 3339 writes it, to the second.

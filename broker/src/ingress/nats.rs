@@ -7,11 +7,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::envelope::{self, Envelope};
 use crate::app::Core;
@@ -20,9 +17,10 @@ use crate::catalog::Script;
 use crate::host::nats::{MOST_HOPS, hops};
 use crate::invocation::{Call, DEFAULT_TENANT, Ending, Message, Reason, Tenant};
 use crate::nats::headers;
-use crate::nats::hub::{Delivery, Handler, Hub, Publish, SubscriptionId, random_seed};
+use crate::nats::hub::{Delivery, Handler, Hub, PatternError, Publish, SubscriptionId, random_seed};
 use crate::reply::nats::NatsReply;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
+use crate::upstream::{Answered, Upstream};
 use crate::{pipeline, reply, telemetry};
 
 /// The server's side of the door.
@@ -31,7 +29,7 @@ pub enum Door {
     /// Our own server, in this process.
     Embedded(Rc<Hub>),
     /// A client of another server.
-    External(async_nats::Client),
+    External(Upstream),
 }
 
 impl Door {
@@ -58,19 +56,8 @@ impl Door {
                 let message = Publish { subject, reply, headers: block.as_deref(), payload: &payload };
                 hub.publish(&message).map(|_| ()).map_err(|error| error.to_string())
             }
-            Door::External(client) => {
-                let mut map = HeaderMap::new();
-                for (name, value) in fields {
-                    map.insert(*name, *value);
-                }
-                let subject = subject.to_owned();
-                let sent = match (reply, fields.is_empty()) {
-                    (None, true) => client.publish(subject, payload).await,
-                    (None, false) => client.publish_with_headers(subject, map, payload).await,
-                    (Some(reply), _) => {
-                        client.publish_with_reply_and_headers(subject, reply.to_owned(), map, payload).await
-                    }
-                };
+            Door::External(upstream) => {
+                let sent = upstream.publish(subject, reply, fields, &payload).await;
                 sent.map_err(|error| error.to_string())
             }
         }
@@ -106,25 +93,63 @@ impl Door {
                 }
                 reply.await.map_err(|_| NO_RESPONDERS.to_owned())
             }
-            Door::External(client) => {
-                let mut map = HeaderMap::new();
-                for (name, value) in fields {
-                    map.insert(*name, *value);
+            Door::External(upstream) => {
+                let answered = upstream.request(subject, fields, &payload).await;
+                let Answered { headers, payload } = answered.map_err(|error| format!("nats: {error}"))?;
+                let block = headers.as_deref().and_then(|block| headers::parse(block).ok());
+                if block.as_ref().is_some_and(|block| block.status == Some(UNHEARD)) {
+                    return Err(NO_RESPONDERS.to_owned());
                 }
-                // The caller's clock decides.
-                let request = async_nats::Request::new().payload(payload).headers(map).timeout(None);
-                match client.send_request(subject.to_owned(), request).await {
-                    Ok(message) => {
-                        let error = message.headers.as_ref().and_then(|map| map.get(ERROR));
-                        let error = error.map(|text| text.as_str().to_owned());
-                        Ok(Reply { payload: message.payload, error })
-                    }
-                    Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
-                        Err(NO_RESPONDERS.to_owned())
-                    }
-                    Err(error) => Err(format!("nats: {error}")),
-                }
+                let error = headers.as_deref().and_then(reply_error);
+                Ok(Reply { payload, error })
             }
+        }
+    }
+
+    /// Calls `handler` for each message to `pattern`; in a queue group, for its share of them.
+    ///
+    /// # Errors
+    /// If the pattern is not valid.
+    pub fn subscribe(
+        &self,
+        pattern: &str,
+        queue: Option<&str>,
+        handler: Handler,
+    ) -> Result<SubscriptionId, PatternError> {
+        match self {
+            Door::Embedded(hub) => hub.subscribe(pattern, queue, handler),
+            Door::External(upstream) => upstream.subscribe(pattern, queue, handler),
+        }
+    }
+
+    /// Ends a subscription; what is on its way is still handed out.
+    pub fn unsubscribe(&self, id: SubscriptionId) {
+        match self {
+            Door::Embedded(hub) => hub.unsubscribe(id),
+            Door::External(upstream) => upstream.unsubscribe(id),
+        }
+    }
+
+    /// Waits, not for long, until the server knows of all that was asked of it, and what it had sent before is
+    /// handed out.
+    pub async fn settled(&self) {
+        if let Door::External(upstream) = self {
+            let _ = tokio::time::timeout(SETTLING, upstream.settled()).await;
+        }
+    }
+
+    /// Waits for a server; whether there is one in time.
+    pub async fn connected(&self, patience: Duration) -> bool {
+        match self {
+            Door::Embedded(_) => true,
+            Door::External(upstream) => upstream.connected(patience).await,
+        }
+    }
+
+    /// Waits until all that was sent is on its way.
+    pub async fn flush(&self) {
+        if let Door::External(upstream) = self {
+            upstream.flush().await;
         }
     }
 
@@ -133,7 +158,7 @@ impl Door {
     pub fn is_connected(&self) -> bool {
         match self {
             Door::Embedded(_) => true,
-            Door::External(client) => client.connection_state() == async_nats::connection::State::Connected,
+            Door::External(upstream) => upstream.is_connected(),
         }
     }
 
@@ -142,7 +167,7 @@ impl Door {
     pub fn max_payload(&self) -> usize {
         match self {
             Door::Embedded(hub) => hub.settings().max_payload,
-            Door::External(client) => client.server_info().max_payload,
+            Door::External(upstream) => upstream.max_payload(),
         }
     }
 }
@@ -158,6 +183,9 @@ pub struct Reply {
 
 /// The header by which services tell of failure.
 const ERROR: &str = "Nats-Service-Error";
+
+/// The status by which a server tells that nobody is subscribed.
+const UNHEARD: &str = "503";
 
 /// Nobody is subscribed.
 const NO_RESPONDERS: &str = "nats: no responders available for request";
@@ -189,8 +217,8 @@ impl Drop for Inbox {
     }
 }
 
-/// How long a subscription that was left may take to hand out what it had received.
-const LEAVING: Duration = Duration::from_secs(2);
+/// How long a server may take to hear of subscriptions.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// The broker's subscriptions, by pattern.
 pub struct Subscriptions {
@@ -198,16 +226,7 @@ pub struct Subscriptions {
     /// Whose messages these are; none: of all who have no account of their own.
     tenant: Option<Tenant>,
     group: String,
-    active: RefCell<HashMap<Rc<str>, Subscription>>,
-}
-
-enum Subscription {
-    Embedded(SubscriptionId),
-    /// Told to unsubscribe; ends after the messages that are on their way.
-    External {
-        leave: Rc<Notify>,
-        task: JoinHandle<()>,
-    },
+    active: RefCell<HashMap<Rc<str>, SubscriptionId>>,
 }
 
 impl Subscriptions {
@@ -217,79 +236,38 @@ impl Subscriptions {
         Subscriptions { door, tenant, group: group.to_owned(), active: RefCell::default() }
     }
 
-    /// Subscribes to what is new among the patterns and lets go of what is not among them.
+    /// Subscribes to what is new among the patterns and lets go of what is not among them. The server knows when
+    /// this returns, and what it had sent for the old ones is given out.
     pub async fn set(&self, app: &Rc<Core>, patterns: Vec<Rc<str>>) {
-        let gone: Vec<Rc<str>> =
-            self.active.borrow().keys().filter(|known| !patterns.contains(known)).cloned().collect();
-        let mut leaving = Vec::new();
-        for pattern in gone {
-            let subscription = self.active.borrow_mut().remove(&pattern);
-            match (subscription, &self.door) {
-                (Some(Subscription::Embedded(id)), Door::Embedded(hub)) => hub.unsubscribe(id),
-                (Some(Subscription::External { leave, task }), _) => {
-                    leave.notify_one();
-                    leaving.push(task);
-                }
-                _ => {}
+        self.active.borrow_mut().retain(|known, id| {
+            let stays = patterns.contains(known);
+            if !stays {
+                self.door.unsubscribe(*id);
             }
-        }
+            stays
+        });
         for pattern in patterns {
             if self.active.borrow().contains_key(&pattern) {
                 continue;
             }
-            match self.subscribe(app, pattern.clone()).await {
-                Ok(subscription) => {
-                    self.active.borrow_mut().insert(pattern, subscription);
+            match self.subscribe(app, &pattern) {
+                Ok(id) => drop(self.active.borrow_mut().insert(pattern, id)),
+                Err(error) => {
+                    tracing::error!(subject = &*pattern, error = error.to_string(), "cannot subscribe");
                 }
-                Err(error) => tracing::error!(subject = &*pattern, error, "cannot subscribe"),
             }
         }
-        if let Door::External(client) = &self.door {
-            // The server knows of the new ones when this returns, and has sent all it will for the old.
-            let _ = client.flush().await;
-            for task in leaving {
-                let _ = tokio::time::timeout(LEAVING, task).await;
-            }
-        }
+        self.door.settled().await;
     }
 
-    async fn subscribe(&self, app: &Rc<Core>, pattern: Rc<str>) -> Result<Subscription, String> {
+    fn subscribe(&self, app: &Rc<Core>, pattern: &str) -> Result<SubscriptionId, PatternError> {
         let app = app.clone();
         let via = Via { door: self.door.clone(), tenant: self.tenant.clone() };
-        match &self.door {
-            Door::Embedded(hub) => {
-                let handler = Rc::new(move |delivery: Delivery<'_>| {
-                    let incoming = Incoming::from_delivery(&delivery);
-                    tokio::task::spawn_local(serve(app.clone(), via.clone(), incoming));
-                });
-                let id =
-                    hub.subscribe(&pattern, Some(&self.group), handler).map_err(|error| error.to_string())?;
-                Ok(Subscription::Embedded(id))
-            }
-            Door::External(client) => {
-                let subscribed = client.queue_subscribe(pattern.to_string(), self.group.clone()).await;
-                let mut subscriber = subscribed.map_err(|error| error.to_string())?;
-                let leave = Rc::new(Notify::new());
-                let told = leave.clone();
-                let task = tokio::task::spawn_local(async move {
-                    loop {
-                        let message = tokio::select! {
-                            message = subscriber.next() => message,
-                            () = told.notified() => {
-                                // What the server has sent until it knows is still given out, then the end: merely
-                                // to unsubscribe would drop it.
-                                let _ = subscriber.drain().await;
-                                continue;
-                            }
-                        };
-                        let Some(message) = message else { break };
-                        let incoming = Incoming::from_client(message);
-                        tokio::task::spawn_local(serve(app.clone(), via.clone(), incoming));
-                    }
-                });
-                Ok(Subscription::External { leave, task })
-            }
-        }
+        let handler = Rc::new(move |delivery: Delivery<'_>| {
+            let incoming = Incoming::from_delivery(&delivery);
+            tokio::task::spawn_local(serve(app.clone(), via.clone(), incoming));
+        });
+        self.door.subscribe(pattern, Some(&self.group), handler)
     }
 }
 
@@ -405,7 +383,7 @@ async fn serve(app: Rc<Core>, via: Via, incoming: Incoming) {
     let (door, reply) = (via.door, incoming.reply.clone());
     let sender = Sender { app: app.clone(), door, reply, trace, _answering: app.answering.clone() };
     match envelope::parse(&incoming.payload) {
-        Some(envelope) => serve_envelope(&sender, incoming, envelope, scripts).await,
+        Some(envelope) => Box::pin(serve_envelope(&sender, incoming, envelope, scripts)).await,
         None => serve_raw(&sender, incoming, scripts).await,
     }
 }

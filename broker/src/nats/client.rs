@@ -10,6 +10,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::hub::{Publish, Subscription};
+use super::protocol::push_number;
 use crate::access::users::{Permissions, User};
 
 /// A buffer that grew past this is not kept for later.
@@ -209,19 +210,6 @@ impl Client {
     pub(super) async fn given_up(&self) {
         while self.state.get() != State::Closed {
             self.closed.notified().await;
-        }
-    }
-}
-
-fn push_number(to: &mut Vec<u8>, mut number: usize) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return to.extend_from_slice(&digits[at..]);
         }
     }
 }

@@ -113,7 +113,21 @@ fn valid_value(value: &[u8]) -> bool {
 /// # Errors
 /// If a name or value cannot be sent, or there are more than [`MAX_HEADERS`].
 pub fn write<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<u8>, HeaderError> {
-    let mut block = [VERSION, b"\r\n"].concat();
+    let mut block = Vec::new();
+    append(&mut block, headers)?;
+    Ok(block)
+}
+
+/// Appends a header block of these headers, in this order; after an error, part of it.
+///
+/// # Errors
+/// If a name or value cannot be sent, or there are more than [`MAX_HEADERS`].
+pub fn append<'a>(
+    block: &mut Vec<u8>,
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), HeaderError> {
+    block.extend_from_slice(VERSION);
+    block.extend_from_slice(b"\r\n");
     for (count, (name, value)) in headers.into_iter().enumerate() {
         if count == MAX_HEADERS {
             return Err(HeaderError::TooMany);
@@ -129,7 +143,13 @@ pub fn write<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Resu
         }
     }
     block.extend_from_slice(b"\r\n");
-    Ok(block)
+    Ok(())
+}
+
+/// How many bytes the block of these headers has.
+pub fn size<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> usize {
+    let fields: usize = headers.into_iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    VERSION.len() + 4 + fields
 }
 
 #[cfg(test)]
@@ -179,6 +199,7 @@ mod tests {
         fn what_is_written_is_read(headers in prop::collection::vec(("[!-9;-~]{1,8}", "[^\r\n]{0,12}"), 0..8)) {
             let pairs: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.trim_ascii().as_bytes())).collect();
             let block = write(pairs.iter().copied()).unwrap();
+            prop_assert_eq!(block.len(), size(pairs.iter().copied()));
             prop_assert_eq!(parse(&block).unwrap().headers, pairs);
         }
     }

@@ -99,6 +99,16 @@ pub type Handler = Rc<dyn Fn(Delivery<'_>)>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SubscriptionId(u64);
 
+impl SubscriptionId {
+    pub(crate) fn new(number: u64) -> SubscriptionId {
+        SubscriptionId(number)
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// Why a message of the broker's own was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PublishError {
@@ -119,6 +129,12 @@ pub enum PublishError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} cannot be subscribed to (tokens between dots, no blanks, `>` only as the last one)")]
 pub struct PatternError(String);
+
+impl PatternError {
+    pub(crate) fn new(pattern: &str) -> PatternError {
+        PatternError(pattern.to_owned())
+    }
+}
 
 /// A subscription of a client or of the broker.
 pub(super) struct Subscription {

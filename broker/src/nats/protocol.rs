@@ -1,8 +1,10 @@
-//! What clients send: bytes become operations.
+//! What clients send ([`server`]: what servers send): bytes become operations.
 //!
 //! Pure. [`Parser::next`] looks at the front of a connection's buffer and gives one operation that borrows
 //! from it, or asks for more. It keeps no bytes, so any cutting of the stream gives the same operations,
 //! and it never asks the connection to hold more than a control line and the largest payload.
+
+pub mod server;
 
 use thiserror::Error;
 
@@ -144,12 +146,14 @@ impl Parser {
         if buffer.is_empty() || buffer.len() < self.need {
             return Ok(None);
         }
-        let Some((verb, length)) = verb(buffer)? else { return Ok(None) };
+        let Some((verb, length)) = verb(&VERBS, buffer)? else { return Ok(None) };
         let Some((line, after)) = self.arguments(&buffer[length..])? else { return Ok(None) };
         let start = length + after;
         let op = match verb {
             Verb::Publish | Verb::HeaderPublish => {
-                return self.publish(line, verb == Verb::HeaderPublish, buffer, start);
+                let head = publish_head(line, verb == Verb::HeaderPublish)?;
+                let message = self.message(head, buffer, start)?;
+                return Ok(message.map(|(message, end)| (Op::Publish(message), end)));
             }
             Verb::Subscribe => subscribe(line)?,
             Verb::Unsubscribe => unsubscribe(line)?,
@@ -173,14 +177,14 @@ impl Parser {
         Ok(end.map(|end| (line, end + 1)))
     }
 
-    fn publish<'a>(
+    /// The message whose payload begins at `start`, and where it ends; `None` while it is not all there.
+    fn message<'a>(
         &mut self,
-        line: &'a [u8],
-        headers: bool,
+        head: Head<'a>,
         buffer: &'a [u8],
         start: usize,
-    ) -> Result<Option<(Op<'a>, usize)>, ProtocolError> {
-        let (subject, reply, head, size) = publish_arguments(line, headers)?;
+    ) -> Result<Option<(Message<'a>, usize)>, ProtocolError> {
+        let Head { subject, reply, headers, size } = head;
         if size > self.limits.payload {
             return Err(ProtocolError::Payload);
         }
@@ -195,17 +199,16 @@ impl Parser {
             return Ok(None);
         }
         self.need = 0;
-        let (head, payload) = buffer[start..end].split_at(head);
-        let message = Message { subject, reply, headers: headers.then_some(head), payload };
-        Ok(Some((Op::Publish(message), end + 2)))
+        let (block, payload) = buffer[start..end].split_at(headers.unwrap_or(0));
+        Ok(Some((Message { subject, reply, headers: headers.map(|_| block), payload }, end + 2)))
     }
 }
 
 /// The verb at the front and its length; `None` if it may become one. One byte too many is enough to
 /// refuse the stream: who sends something else than NATS learns it without sending a line end.
-fn verb(buffer: &[u8]) -> Result<Option<(Verb, usize)>, ProtocolError> {
+fn verb<V: Copy>(verbs: &[(&[u8], V)], buffer: &[u8]) -> Result<Option<(V, usize)>, ProtocolError> {
     let mut possible = false;
-    for (text, verb) in VERBS {
+    for &(text, verb) in verbs {
         let shared = text.len().min(buffer.len());
         let same = text.iter().zip(buffer).all(|(want, have)| match want {
             b' ' => is_blank(*have),
@@ -223,13 +226,13 @@ fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// Up to four fields between blanks, and how many there are (5: more).
-fn fields(line: &[u8]) -> ([&[u8]; 4], usize) {
-    let mut found = [&line[..0]; 4];
+/// Up to `N` fields between blanks, and how many there are (`N + 1`: more).
+fn fields<const N: usize>(line: &[u8]) -> ([&[u8]; N], usize) {
+    let mut found = [&line[..0]; N];
     let mut count = 0;
     for field in line.split(|byte| is_blank(*byte)).filter(|field| !field.is_empty()) {
-        if count == 4 {
-            return (found, 5);
+        if count == N {
+            return (found, N + 1);
         }
         found[count] = field;
         count += 1;
@@ -245,25 +248,47 @@ fn number(digits: &[u8]) -> Option<usize> {
     Some(digits.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
 }
 
-/// Subject, reply, length of the header block, length in all.
-type PublishArguments<'a> = (&'a [u8], Option<&'a [u8]>, usize, usize);
+/// What a message's line tells of it.
+struct Head<'a> {
+    subject: &'a [u8],
+    reply: Option<&'a [u8]>,
+    /// The length of the header block, if the message has one.
+    headers: Option<usize>,
+    /// The length of all that follows the line.
+    size: usize,
+}
 
-fn publish_arguments(line: &[u8], headers: bool) -> Result<PublishArguments<'_>, ProtocolError> {
-    let (subject, reply, head, size) = match (headers, fields(line)) {
-        (false, ([subject, size, ..], 2)) => (subject, None, &b"0"[..], size),
-        (false, ([subject, reply, size, _], 3)) => (subject, Some(reply), &b"0"[..], size),
-        (true, ([subject, head, size, _], 3)) => (subject, None, head, size),
-        (true, ([subject, reply, head, size], 4)) => (subject, Some(reply), head, size),
-        _ => return Err(ProtocolError::Arguments),
-    };
-    match (number(head), number(size)) {
-        (Some(head), Some(size)) if head <= size => Ok((subject, reply, head, size)),
+impl<'a> Head<'a> {
+    /// `lengths` is what stands behind subject and reply: that of the headers, if there may be some, and that of
+    /// all.
+    fn new(
+        subject: &'a [u8],
+        reply: Option<&'a [u8]>,
+        lengths: (Option<&[u8]>, &[u8]),
+    ) -> Result<Self, ProtocolError> {
+        let headers = lengths.0.map(|digits| number(digits).ok_or(ProtocolError::Arguments)).transpose()?;
+        match number(lengths.1) {
+            Some(size) if headers.is_none_or(|headers| headers <= size) => {
+                Ok(Head { subject, reply, headers, size })
+            }
+            _ => Err(ProtocolError::Arguments),
+        }
+    }
+}
+
+/// `subject [reply] [headers] size`
+fn publish_head(line: &[u8], headers: bool) -> Result<Head<'_>, ProtocolError> {
+    match (headers, fields::<4>(line)) {
+        (false, ([subject, size, ..], 2)) => Head::new(subject, None, (None, size)),
+        (false, ([subject, reply, size, _], 3)) => Head::new(subject, Some(reply), (None, size)),
+        (true, ([subject, head, size, _], 3)) => Head::new(subject, None, (Some(head), size)),
+        (true, ([subject, reply, head, size], 4)) => Head::new(subject, Some(reply), (Some(head), size)),
         _ => Err(ProtocolError::Arguments),
     }
 }
 
 fn subscribe(line: &[u8]) -> Result<Op<'_>, ProtocolError> {
-    match fields(line) {
+    match fields::<4>(line) {
         ([subject, sid, ..], 2) => Ok(Op::Subscribe { subject, queue: None, sid }),
         ([subject, queue, sid, _], 3) => Ok(Op::Subscribe { subject, queue: Some(queue), sid }),
         _ => Err(ProtocolError::Arguments),
@@ -271,11 +296,25 @@ fn subscribe(line: &[u8]) -> Result<Op<'_>, ProtocolError> {
 }
 
 fn unsubscribe(line: &[u8]) -> Result<Op<'_>, ProtocolError> {
-    match fields(line) {
+    match fields::<3>(line) {
         ([sid, ..], 1) => Ok(Op::Unsubscribe { sid, max: 0 }),
         // What is no number ends the subscription at once.
         ([sid, max, ..], 2) => Ok(Op::Unsubscribe { sid, max: number(max).unwrap_or(0) as u64 }),
         _ => Err(ProtocolError::Arguments),
+    }
+}
+
+/// Appends a number in decimal digits.
+pub(crate) fn push_number(to: &mut Vec<u8>, mut number: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return to.extend_from_slice(&digits[at..]);
+        }
     }
 }
 

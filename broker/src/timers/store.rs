@@ -199,10 +199,13 @@ impl Stores {
         let config = core.config();
         Ok(match (config.backend, core.door()) {
             (Backend::Etcd, _) => Store::Etcd(Box::new(Link::new(&config.etcd))),
-            (Backend::File, Some(Door::External(client))) => match within(self.bucket(client)).await? {
-                Some(bucket) => Store::Bucket(Box::new(bucket)),
-                None => Store::Local(Local::open(config.state_dir.as_deref())),
-            },
+            (Backend::File, Some(Door::External(upstream))) => {
+                let client = upstream.jetstream().await?;
+                match within(self.bucket(&client)).await? {
+                    Some(bucket) => Store::Bucket(Box::new(bucket)),
+                    None => Store::Local(Local::open(config.state_dir.as_deref())),
+                }
+            }
             (Backend::File, _) => Store::Local(Local::open(config.state_dir.as_deref())),
         })
     }
