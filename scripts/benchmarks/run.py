@@ -290,9 +290,11 @@ def main():
         servers["redis"] = peers.redis(processes, folder)
         files = {name: text.replace("BACK", servers["hyper"][0]) for name, text in SCRIPTS.items()}
         scripts = bench.scripts("scripts", files)
-        process, ready = processes.broker(scripts, "--embedded-nats", "127.0.0.1:0")
+        # Under a fixed rate what waits is to be seen as latency, not as refusals.
+        queue = ("--queue", "65536")
+        process, ready = processes.broker(scripts, "--embedded-nats", "127.0.0.1:0", *queue)
         servers["own"] = (ready, process)
-        process, ready = processes.broker(scripts, "--natsurl", f"nats://{servers['nats'][0]}")
+        process, ready = processes.broker(scripts, "--natsurl", f"nats://{servers['nats'][0]}", *queue)
         servers["outer"] = (ready, process)
         hello(bench, servers)
         payloads(bench, servers)

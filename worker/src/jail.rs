@@ -102,7 +102,6 @@ impl Plan {
             sys::default_fault_signals();
         }
         sys::name_forbidden_calls();
-        sys::be_batch();
         if self.has(Layer::Rlimits) {
             limits::close(self.data, self.role()).of(Layer::Rlimits)?;
         }

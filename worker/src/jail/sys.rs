@@ -143,17 +143,6 @@ fn forbidden_line(number: i32) -> ([u8; 48], usize) {
     (line, 48 - left)
 }
 
-/// Asks the scheduler to treat this process as batch work (sched(7), `SCHED_BATCH`): it runs as much as ever,
-/// but waking it does not interrupt whoever runs, so that a broker hands over several jobs before the
-/// first is begun. Without it things are slower, not wrong.
-pub(super) fn be_batch() {
-    // SAFETY: `sched_param` is plain data; 0 is the one priority of this policy.
-    unsafe {
-        let parameters: libc::sched_param = std::mem::zeroed();
-        libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters);
-    }
-}
-
 /// Ends the process without running anything else of it.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: `_exit` returns to nobody.
