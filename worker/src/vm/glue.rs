@@ -7,6 +7,7 @@
 
 mod base;
 mod place;
+mod raw;
 mod run;
 mod values;
 

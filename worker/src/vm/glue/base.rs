@@ -9,7 +9,7 @@ use std::ptr;
 use mlua::ffi::{self, lua_State};
 
 use super::values::{CODE, HOST, KINDS, push_function};
-use super::{Host, Stop, arm, host, load_text, luaL_loadbufferx, push_str, rewrite_place, str_at};
+use super::{Host, Stop, arm, host, load_text, luaL_loadbufferx, push_str, raw, rewrite_place, str_at};
 use crate::lua::{modules, prelude};
 use crate::vm::places::INTERNAL;
 use crate::vm::plugins::Opener;
@@ -76,6 +76,10 @@ pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
             ffi::lua_pushcclosure(state, open, 0);
             ffi::lua_pushstring_(state, name.as_ptr());
             ffi::lua_call(state, 1, 0);
+        }
+        if !raw::check(state) {
+            push_str(state, b"this LuaJIT stores its values in another way");
+            ffi::lua_error(state);
         }
         push_host_table(state);
         let prelude: &Vec<Vec<u8>> = &(*plan).prelude;
