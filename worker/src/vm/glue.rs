@@ -42,6 +42,13 @@ unsafe extern "C-unwind" {
     pub fn luaJIT_setmode(state: *mut lua_State, index: c_int, mode: c_int) -> c_int;
 }
 
+/// For [`luaJIT_setmode`]: the compiler as a whole, which this alone turns off.
+pub const MODE_ENGINE: c_int = 0;
+/// Turns it on.
+pub const MODE_ON: c_int = 0x100;
+/// Drops what it has compiled.
+pub const MODE_FLUSH: c_int = 0x200;
+
 /// Functions that answer HTTP methods, by name.
 pub const METHODS: [&CStr; 7] = [c"GET", c"HEAD", c"POST", c"PUT", c"PATCH", c"DELETE", c"OPTIONS"];
 

@@ -167,6 +167,16 @@ fn script() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn a_base_image_has_no_holes() {
+    // A build that asks for other blocks the second time would show in a few.
+    for jit in [false, true].repeat(8) {
+        let vm = vm(jit);
+        let (image, used) = (vm.base.len(), vm.arena.usage().0);
+        assert!(image < used + used / 20, "{image} bytes for {used}");
+    }
+}
+
 /// The arena's bytes without the state of `math.random`, which differs for each run on purpose.
 fn settled(vm: &Vm) -> Vec<u8> {
     let mut bytes = vm.arena_bytes().to_vec();
