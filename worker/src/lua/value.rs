@@ -334,7 +334,8 @@ impl<'a> Tokens<'a> {
 impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
-    #[inline]
+    // A token that is handed over in memory costs more than to read it.
+    #[inline(always)]
     fn next(&mut self) -> Option<Token<'a>> {
         let [tag] = self.take()?;
         Some(match tag {

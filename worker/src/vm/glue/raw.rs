@@ -58,6 +58,7 @@ unsafe fn bytes(object: *const u8, length: usize, from: usize) -> &'static [u8] 
 
 impl Value {
     /// Reads a tagged value.
+    #[inline]
     unsafe fn of(value: u64) -> Value {
         let object = (value & ((1 << ADDRESS_BITS) - 1)) as *const u8;
         #[allow(clippy::cast_possible_wrap, reason = "types count down from -1")]

@@ -168,6 +168,7 @@ unsafe fn handle_at(state: *mut lua_State, index: c_int) -> Option<Handle> {
 struct TooDeep;
 
 /// Appends the tokens of a value to `Host::flat`.
+#[inline]
 unsafe fn flatten(host: &mut Host, value: Value, depth: usize) -> Result<(), TooDeep> {
     match value {
         Value::Nil => host.flat.nil(),
@@ -185,6 +186,7 @@ unsafe fn flatten(host: &mut Host, value: Value, depth: usize) -> Result<(), Too
     Ok(())
 }
 
+#[inline(never)]
 unsafe fn flatten_table(host: &mut Host, table: Table, depth: usize) -> Result<(), TooDeep> {
     if let Some(&at) = host.seen.get(&table.address()) {
         host.flat.seen(at);
@@ -207,6 +209,7 @@ unsafe fn flatten_table(host: &mut Host, table: Table, depth: usize) -> Result<(
 }
 
 /// Pushes the value that begins with `token`. The caller has made room for one value.
+#[inline]
 unsafe fn push_value(state: *mut lua_State, token: Token<'static>, tokens: &mut Tokens<'static>) {
     // SAFETY: below `dispatch`; tokens borrow `Host::ret`, which does not change meanwhile.
     unsafe {
@@ -221,6 +224,7 @@ unsafe fn push_value(state: *mut lua_State, token: Token<'static>, tokens: &mut 
     }
 }
 
+#[inline(never)]
 unsafe fn push_table(state: *mut lua_State, tokens: &mut Tokens<'static>) {
     // SAFETY: as in `push_value`.
     unsafe {

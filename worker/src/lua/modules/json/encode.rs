@@ -77,6 +77,7 @@ impl<'a> Encoder<'_, 'a> {
         Error::Value { depth: self.depth, what: what.into() }
     }
 
+    #[inline]
     fn token(&mut self, token: Token<'a>, rest: &mut Tokens<'a>) -> Result<(), Error> {
         if self.out.len() > self.limit {
             return Err(Error::TooLarge);
