@@ -229,7 +229,8 @@ impl Worker {
     /// The job, if the socket is broken or the message too large.
     #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     pub fn hand(&self, job: Job) -> Result<(), (Job, io::Error)> {
-        let bundled = !self.is_idle() && job.is_small();
+        // What comes in the same turn of the loop goes along, so that a worker is woken once for all of it.
+        let bundled = job.is_small();
         if let Err(error) = self.send_job(&job, bundled) {
             return Err((job, error));
         }

@@ -14,6 +14,7 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
+use super::equal::Equal;
 use mlua::ffi::lua_State;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
@@ -71,6 +72,7 @@ struct Books {
 pub struct Arena {
     base: NonNull<c_void>,
     size: usize,
+    equal: Equal,
 }
 
 impl Arena {
@@ -86,7 +88,7 @@ impl Arena {
         // SAFETY: a new anonymous mapping at an address of the kernel's choice; nothing else knows it.
         let base =
             unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)? };
-        let arena = Arena { base, size };
+        let arena = Arena { base, size, equal: Equal::new() };
         let start = base.as_ptr() as usize;
         let end = (start + size_of::<Books>()).next_multiple_of(64);
         // SAFETY: the mapping is large enough, aligned to a page, and ours alone.
@@ -164,7 +166,7 @@ impl Arena {
         // SAFETY: all ranges lie in the mapping (checked above; `used` never exceeds it), and no Lua
         // frame is active, so nothing refers to what is overwritten.
         unsafe {
-            start.copy_from_nonoverlapping(image.as_ptr(), image.len());
+            self.equal.make(image, start);
             if used > image.len() {
                 let keep = (image.len() + KEEP).next_multiple_of(4096).min(used);
                 start.add(image.len()).write_bytes(0, keep - image.len());
