@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod arena;
+mod equal;
 mod glue;
 mod image;
 mod places;

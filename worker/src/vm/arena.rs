@@ -16,10 +16,10 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
+use super::equal::Equal;
 use mlua::ffi::lua_State;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
-use super::image;
 use seats::Seats;
 pub use seats::seat;
 
@@ -80,6 +80,7 @@ pub struct Arena {
     base: NonNull<c_void>,
     size: usize,
     seats: Option<Box<Seats>>,
+    equal: Equal,
 }
 
 impl Arena {
@@ -95,7 +96,7 @@ impl Arena {
         // SAFETY: a new anonymous mapping at an address of the kernel's choice; nothing else knows it.
         let base =
             unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)? };
-        let arena = Arena { base, size, seats: None };
+        let arena = Arena { base, size, seats: None, equal: Equal::new() };
         let start = base.as_ptr() as usize;
         let end = (start + size_of::<Books>()).next_multiple_of(64);
         // SAFETY: the mapping is large enough, aligned to a page, and ours alone.
@@ -174,7 +175,7 @@ impl Arena {
         // SAFETY: all ranges lie in the mapping (checked above; `used` never exceeds it), and no Lua
         // frame is active, so nothing refers to what is overwritten.
         unsafe {
-            image::restore(std::slice::from_raw_parts_mut(start, image.len()), image);
+            self.equal.make(image, start);
             if used > image.len() {
                 let keep = (image.len() + KEEP).next_multiple_of(4096).min(used);
                 start.add(image.len()).write_bytes(0, keep - image.len());

@@ -19,6 +19,7 @@ fn load(vm: &mut Vm, script: u64, text: &str) {
 fn run(vm: &mut Vm, script: u64, payload: &str) -> Result<String, String> {
     let invoke = Invoke {
         invocation: 1,
+        epoch: 0,
         script,
         entry: Entry::Message { subject: "s" },
         headers: vec![],
@@ -269,6 +270,7 @@ fn methods_answer_http() {
     let mut http = |method, declared| {
         let invoke = Invoke {
             invocation: 1,
+            epoch: 0,
             script: 1,
             entry: Entry::Http { subject: "s", method, url: "/x", declared },
             headers: vec![("h", b"v")],
