@@ -33,6 +33,10 @@ use crate::wasm::{Key, Module};
 /// A run that takes longer than this gives up the jobs that were handed over behind it.
 pub const PATIENCE: Duration = Duration::from_millis(5);
 
+/// Jobs that a worker is sent each by itself, as soon as it comes. Those behind them have time: what comes in the
+/// same turn of the loop goes along in one packet.
+const AT_ONCE: usize = 4;
+
 /// Scripts kept loaded in one worker; the least recently used goes first.
 const LOADED: usize = 256;
 
@@ -229,8 +233,7 @@ impl Worker {
     /// The job, if the socket is broken or the message too large.
     #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     pub fn hand(&self, job: Job) -> Result<(), (Job, io::Error)> {
-        // What comes in the same turn of the loop goes along, so that a worker is woken once for all of it.
-        let bundled = job.is_small();
+        let bundled = self.jobs.borrow().len() >= AT_ONCE && job.is_small();
         if let Err(error) = self.send_job(&job, bundled) {
             return Err((job, error));
         }
