@@ -612,7 +612,7 @@ async fn each_of_many_runs_has_its_own_fate() {
         client.request("work", format!("{number}").into()).await.expect("a reply");
     }
     let fate = |number: usize| match number % 389 {
-        7 if number % 3 == 0 => "loops",
+        7 if number.is_multiple_of(3) => "loops",
         107 => "dies",
         207 => "grows",
         307 => "errs",

@@ -73,8 +73,8 @@ unsafe fn by_512(from: *const u8, to: *mut u8, size: usize) {
             let any =
                 _mm512_or_si512(_mm512_or_si512(other[0], other[1]), _mm512_or_si512(other[2], other[3]));
             if _mm512_test_epi64_mask(any, any) != 0 {
-                for n in 0..4 {
-                    _mm512_storeu_si512(to.add(n), new[n]);
+                for (n, new) in new.into_iter().enumerate() {
+                    _mm512_storeu_si512(to.add(n), new);
                 }
             }
         }
@@ -100,8 +100,8 @@ unsafe fn by_256(from: *const u8, to: *mut u8, size: usize) {
             let any =
                 _mm256_or_si256(_mm256_or_si256(other[0], other[1]), _mm256_or_si256(other[2], other[3]));
             if _mm256_testz_si256(any, any) == 0 {
-                for n in 0..4 {
-                    _mm256_storeu_si256(to.add(n), new[n]);
+                for (n, new) in new.into_iter().enumerate() {
+                    _mm256_storeu_si256(to.add(n), new);
                 }
             }
         }
