@@ -49,7 +49,7 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
     if let Err(status) = jail::enter(link, setup, data_limit(setup.memory), load) {
         return status;
     }
-    let mut out = Link::new();
+    let mut out = Link::to_send();
     loop {
         match link.recv() {
             Ok(Some(bytes)) => {
@@ -212,7 +212,7 @@ pub fn exhausted(measured: u64) -> ! {
         let limit = LIMIT.load(Relaxed);
         let text = b"memory limit reached";
         let outcome = Outcome::Failed(Failure { fault: Fault::Memory, text, limit, measured });
-        let _ = Link::new().send(&ToBroker::Done { invocation, nanos: 0, memory: measured, outcome });
+        let _ = Link::to_send().send(&ToBroker::Done { invocation, nanos: 0, memory: measured, outcome });
     }
     jail::sys::exit_now(EXHAUSTED)
 }
@@ -242,7 +242,7 @@ impl Broker {
     pub fn new() -> Broker {
         Broker {
             link: Link::new(),
-            out: Link::new(),
+            out: Link::to_send(),
             invocation: 0,
             log_left: 0,
             calls: 0,

@@ -128,15 +128,14 @@ impl Vm {
             seed: 0,
             jit,
         };
-        vm.build(exhausted)?;
+        vm.build()?;
         Ok(vm)
     }
 
-    fn build(&mut self, exhausted: fn(u64) -> !) -> Result<(), VmError> {
+    fn build(&mut self) -> Result<(), VmError> {
         self.arena.set_limits(LOAD_LIMIT);
         self.host.start(LOAD_LIMIT);
-        let mut plan = glue::Plan { jit: self.jit, prelude: Vec::new() };
-        compile_prelude(&mut plan, exhausted)?;
+        let mut plan = glue::Plan { jit: self.jit };
         // SAFETY: the state is ours and idle; `build` gets the argument it expects.
         unsafe {
             ffi::lua_atpanic(self.state, glue::on_panic);
@@ -350,20 +349,6 @@ impl Vm {
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (word ^ (word >> 31)) | 1 << 62
-    }
-}
-
-/// Compiles our own Lua code in an arena of its own.
-fn compile_prelude(plan: &mut glue::Plan, exhausted: fn(u64) -> !) -> Result<(), VmError> {
-    let mut arena = Arena::new(LOAD_LIMIT, Ends { soft: glue::arm, hard: exhausted })?;
-    // SAFETY: as in `Vm::new`; nothing of the state is used once the arena is dropped.
-    unsafe {
-        let state = ffi::lua_newstate(arena::allocate, arena.data());
-        if state.is_null() {
-            return Err(VmError::State);
-        }
-        arena.set_owner(state, std::ptr::null_mut());
-        call(state, glue::compile, plan)
     }
 }
 
