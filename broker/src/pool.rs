@@ -350,7 +350,6 @@ impl Pool {
     /// Charges a tenant for what its worker has used, if another tenant waits.
     fn charge(&self, worker: &Worker, tenant: &Tenant) {
         let mut state = self.state.borrow_mut();
-        state.rights.ended_well(tenant, Instant::now());
         if state.queue.is_empty() || (!state.queue.is_contended() && state.queue.has(tenant)) {
             return;
         }

@@ -229,7 +229,7 @@ impl Pool {
     pub(super) fn blame(&self, worker: &Worker) {
         let binding = worker.binding.borrow();
         let Some(tenant) = binding.as_ref().map(binding::Binding::tenant) else { return };
-        if self.state.borrow_mut().rights.died(tenant, Instant::now()) {
+        if self.state.borrow_mut().rights.died(tenant, worker.served.get(), Instant::now()) {
             let text = "runs keep killing their workers: the tenant gets fresh ones more slowly";
             tracing::warn!(tenant = &**tenant, "{text}");
             audit::record(Act::WorkerKilled, &audit::Event { tenant, text, ..audit::Event::default() });

@@ -16,14 +16,12 @@ const FRESH: (f64, f64) = (50.0, 100.0);
 /// The same where each run has a worker to itself.
 const FRESH_ONCE: (f64, f64) = (2000.0, 500.0);
 
-/// Workers that a tenant's runs may kill before it is slowed down.
-const DEATHS: f64 = 10.0;
+/// Workers that a tenant's runs may kill: a second, and at once.
+const DEATHS: (f64, f64) = (1.0, 5.0);
 
-/// Deaths a second that are forgotten: of a tenant whose runs do nothing else, and of one with good runs between.
-const FORGOTTEN: (f64, f64) = (1.0, 5.0);
-
-/// Good runs between two deaths that make the difference.
-const GOOD: u32 = 20;
+/// What one costs that had served well, to this many good runs or more: a tenant whose runs fail now and then is
+/// let be.
+const GOOD: (u64, f64) = (20, 0.2);
 
 /// The text of a message that ended for want of a worker, with why that is if its tenant is slowed down.
 pub(super) fn reason(what: &str, slowed: bool) -> String {
@@ -54,30 +52,25 @@ impl Rights {
         bucket.take(now, rate, most)
     }
 
-    /// A run of this tenant has taken its worker along. Says whether the tenant is slowed down from here on, and was
-    /// not before.
-    pub(super) fn died(&mut self, tenant: &Tenant, now: Instant) -> bool {
+    /// A run of this tenant has taken its worker along, which had served so many. Says whether the tenant is slowed
+    /// down from here on, and was not before.
+    pub(super) fn died(&mut self, tenant: &Tenant, served: u64, now: Instant) -> bool {
         if self.conduct.len() >= MOST_COSTS {
             self.conduct.clear();
         }
-        let conduct = self.conduct.entry(tenant.clone()).or_insert_with(|| Conduct::new(now));
-        conduct.died(now)
-    }
-
-    /// A run of this tenant has left its worker whole.
-    pub(super) fn ended_well(&mut self, tenant: &Tenant, now: Instant) {
-        if !self.conduct.is_empty()
-            && let Some(conduct) = self.conduct.get_mut(tenant)
-        {
-            conduct.ended_well(now);
-        }
+        let conduct = self.conduct.entry(tenant.clone()).or_insert(Conduct { left: DEATHS.1, at: now });
+        conduct.forget(now);
+        let before = conduct.left;
+        // However many workers it had at once, it is forgiven within seconds.
+        conduct.left = (before - if served < GOOD.0 { 1.0 } else { GOOD.1 }).max(-DEATHS.1);
+        before >= 1.0 && conduct.left < 1.0
     }
 
     /// Whether this tenant is to wait with fresh workers, because of what became of the last ones.
     pub(super) fn is_slowed(&mut self, tenant: &Tenant, now: Instant) -> bool {
         let Some(conduct) = self.conduct.get_mut(tenant) else { return false };
         conduct.forget(now);
-        if conduct.left >= DEATHS {
+        if conduct.left >= DEATHS.1 {
             self.conduct.remove(tenant);
             return false;
         }
@@ -85,43 +78,19 @@ impl Rights {
     }
 }
 
-/// What a tenant's runs do to their workers.
+/// What a tenant's runs have done to their workers.
 #[derive(Debug, Clone, Copy)]
 struct Conduct {
     /// Deaths that it has left, below 1 when it must wait.
     left: f64,
     at: Instant,
-    /// Good runs since the last death, and before it.
-    good: [u32; 2],
 }
 
 impl Conduct {
-    fn new(now: Instant) -> Conduct {
-        Conduct { left: DEATHS, at: now, good: [0, GOOD] }
-    }
-
     fn forget(&mut self, now: Instant) {
-        let rate = if self.good.iter().any(|good| *good >= GOOD) { FORGOTTEN.1 } else { FORGOTTEN.0 };
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left = (self.left + passed * rate).min(DEATHS);
+        self.left = (self.left + passed * DEATHS.0).min(DEATHS.1);
         self.at = now;
-    }
-
-    fn died(&mut self, now: Instant) -> bool {
-        self.forget(now);
-        let before = self.left;
-        // However many workers it had at once, it is forgiven within seconds.
-        self.left = (self.left - 1.0).max(-DEATHS);
-        self.good = [0, self.good[0]];
-        before >= 1.0 && self.left < 1.0
-    }
-
-    fn ended_well(&mut self, now: Instant) {
-        if self.good[0] < GOOD {
-            // What has passed counts as it was.
-            self.forget(now);
-            self.good[0] += 1;
-        }
     }
 }
 
@@ -129,12 +98,12 @@ impl Conduct {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{DEATHS, GOOD, Rights};
+    use super::{GOOD, Rights};
     use crate::invocation::Tenant;
 
     /// Fresh workers that a tenant gets in ten seconds, asking each millisecond, where each one dies at once after
     /// so many good runs.
-    fn taken(good: u32, once: bool, alone: bool) -> usize {
+    fn taken(good: u64, once: bool, alone: bool) -> usize {
         let (tenant, start): (Tenant, _) = ("b".into(), Instant::now());
         let mut rights = Rights::default();
         let mut count = 0;
@@ -142,8 +111,7 @@ mod tests {
             let now = start + Duration::from_millis(at);
             if rights.take(&tenant, once, alone, now) {
                 count += 1;
-                (0..good).for_each(|_| rights.ended_well(&tenant, now));
-                rights.died(&tenant, now);
+                rights.died(&tenant, good, now);
             }
         }
         count
@@ -151,8 +119,8 @@ mod tests {
 
     #[test]
     fn who_kills_workers_gets_them_more_slowly() {
-        assert!((15..=21).contains(&taken(0, false, false)), "{}", taken(0, false, false));
-        assert!((50..=61).contains(&taken(GOOD, false, false)), "{}", taken(GOOD, false, false));
+        assert!((13..=15).contains(&taken(0, false, false)), "{}", taken(0, false, false));
+        assert!((65..=75).contains(&taken(GOOD.0, false, false)), "{}", taken(GOOD.0, false, false));
     }
 
     #[test]
@@ -165,15 +133,13 @@ mod tests {
     fn slowing_down_is_told_once_and_passes() {
         let (tenant, other, start): (Tenant, Tenant, _) = ("b".into(), "a".into(), Instant::now());
         let mut rights = Rights::default();
-        let deaths = DEATHS as usize;
-        let told: Vec<bool> = (0..deaths * 2).map(|_| rights.died(&tenant, start)).collect();
-        assert_eq!(told.iter().filter(|told| **told).count(), 1);
-        assert!(told[deaths - 1], "{told:?}");
+        let told = (0..20).map(|_| rights.died(&tenant, 0, start)).enumerate().filter(|(_, told)| *told);
+        assert_eq!(told.map(|(at, _)| at).collect::<Vec<_>>(), [4]);
         assert!(rights.is_slowed(&tenant, start) && !rights.is_slowed(&other, start));
         assert!(rights.take(&other, false, false, start), "another tenant pays for nothing");
-        // In debt by ten, and one more gives a worker.
-        assert!(!rights.take(&tenant, false, false, start + Duration::from_secs(10)));
-        assert!(rights.take(&tenant, false, false, start + Duration::from_secs(12)));
+        // In debt by five, and one more gives a worker.
+        assert!(!rights.take(&tenant, false, false, start + Duration::from_millis(5900)));
+        assert!(rights.take(&tenant, false, false, start + Duration::from_millis(6100)));
         assert!(!rights.is_slowed(&tenant, start + Duration::from_secs(60)));
         assert!(rights.conduct.is_empty(), "what is forgotten takes no room");
     }
