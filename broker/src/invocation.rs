@@ -64,7 +64,7 @@ pub struct Invocation {
     /// When it must have ended: waiting counts.
     pub deadline: Instant,
     /// Its spans, if it is traced.
-    pub trace: Option<RunTrace>,
+    pub trace: Option<Box<RunTrace>>,
     /// The lock under which it runs, held as long as this is.
     pub held: Option<Rc<Held>>,
 }

@@ -48,7 +48,7 @@ async fn under_lock<T>(app: &Rc<Core>, invocation: &Invocation, mut run: oneshot
 /// task where that matters.
 pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending {
     let id = app.pool.next_id();
-    let trace = message.trace.as_ref().map(|span| RunTrace::start(span, id, &script));
+    let trace = message.trace.as_ref().map(|span| Box::new(RunTrace::start(span, id, &script)));
     let arrived = message.arrived;
 
     // 3 admit: may this message run this script at all? And is it its turn, if it runs under a lock?
@@ -57,7 +57,7 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     if let Err(refusal) = policy::admit(&policy, &script, &message, within_rate) {
         let failed = Ending::failed(id, &script, refusal.reason, refusal.text);
         let ending = Ending { limit: refusal.limit, measured: refusal.measured, ..failed };
-        tell(&app, &script, &ending, trace.as_ref(), arrived);
+        tell(&app, &script, &ending, trace.as_deref(), arrived);
         return ending;
     }
     let (wall, limits) = (policy.wall(&script), app.limits(&script));
@@ -69,7 +69,7 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
             Err(error) => {
                 let text = format!("{}: {error}", script.source.name);
                 let ending = Ending::failed(id, &script, Reason::Wait, text);
-                tell(&app, &script, &ending, trace.as_ref(), arrived);
+                tell(&app, &script, &ending, trace.as_deref(), arrived);
                 app.records.add(&script, &ending);
                 return ending;
             }
@@ -97,7 +97,7 @@ pub async fn run(app: Rc<Core>, script: Rc<Script>, message: Message) -> Ending 
     };
 
     // 7 reply is the ingress's own.
-    tell(&app, &script, &ending, invocation.trace.as_ref(), arrived);
+    tell(&app, &script, &ending, invocation.trace.as_deref(), arrived);
     app.records.add(&script, &ending);
     ending
 }

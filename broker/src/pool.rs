@@ -12,6 +12,7 @@ pub mod job;
 mod places;
 mod rights;
 pub mod solo;
+pub mod slate;
 pub mod spawn;
 pub mod terms;
 pub mod verdict;
@@ -30,10 +31,11 @@ use crate::catalog::Script;
 use crate::cgroup::Groups;
 use crate::config::value::Isolation;
 use crate::host::Powers;
-use crate::invocation::{Ending, Invocation, Reason, Tenant};
+use crate::invocation::{Ending, Invocation, Reason};
 use crate::schedule::Cost;
 use crate::statistics::Reasons;
 use crate::wasm::Module;
+use binding::Binding;
 use job::{Job, Work};
 use places::{State, may_bind, may_run_more, may_take_fresh};
 use spawn::{SpawnPlan, Spawner};
@@ -321,6 +323,13 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
+    /// A worker has answered: its tenant pays, and it goes on.
+    fn answered(self: &Rc<Self>, worker: &Rc<Worker>) {
+        self.charge(worker);
+        self.feed(worker);
+        self.review(worker);
+    }
+
     /// Puts jobs back that had not started, and finds them other workers.
     fn put_back(self: &Rc<Self>, jobs: Vec<Job>) {
         if jobs.is_empty() {
@@ -347,9 +356,11 @@ impl Pool {
         }
     }
 
-    /// Charges a tenant for what its worker has used, if another tenant waits.
-    fn charge(&self, worker: &Worker, tenant: &Tenant) {
+    /// Charges a worker's tenant for what it has used, if another tenant waits.
+    fn charge(&self, worker: &Worker) {
         let mut state = self.state.borrow_mut();
+        let binding = worker.binding.borrow();
+        let Some(tenant) = binding.as_ref().map(Binding::tenant) else { return };
         if state.queue.is_empty() || (!state.queue.is_contended() && state.queue.has(tenant)) {
             return;
         }

@@ -22,6 +22,8 @@ pub mod codec;
 
 pub mod packet;
 
+pub mod slate;
+
 /// The version both sides must have: the first field of the greeting. It changes with any message.
 pub const VERSION: u32 = 1;
 

@@ -95,7 +95,8 @@ pub enum ToBroker<'a> {
         /// What is asked.
         request: HostCall<'a>,
     },
-    /// An `Invoke` that arrived while the worker waited for a host reply: not started, given back.
+    /// An `Invoke` that was not started and is not going to be: it belongs to an epoch that is over (see
+    /// [`crate::slate`]), or arrived while the worker waited for a host reply.
     Returned {
         /// The invocation that did not start.
         invocation: u64,
@@ -243,6 +244,8 @@ pub struct Part<'a> {
 pub struct Invoke<'a> {
     /// Unique within the broker's life.
     pub invocation: u64,
+    /// The epoch in which it may begin (see [`crate::slate`]).
+    pub epoch: u8,
     /// The id given in `Load`.
     pub script: u64,
     /// What to call with what.

@@ -1,8 +1,9 @@
 //! Message ↔ packets: what one `send` on a `SOCK_SEQPACKET` socket carries.
 //!
 //! The kernel keeps packets whole, so a small message is one packet and is either read or not read:
-//! the broker can take back what a worker has not begun. Larger messages are cut into several. The
-//! first byte of a packet says whether it begins and whether it ends a message.
+//! a packet is either read or not. Larger messages are cut into several. The first byte of a packet says whether
+//! it begins and whether it ends a message, or that it is a bundle: several small messages, each with its
+//! length before it.
 
 /// The largest packet, in bytes. Well below the default socket buffer (`net.core.wmem_default`,
 /// 212,992 bytes), so that a packet always fits an empty one.
@@ -10,6 +11,13 @@ pub const MAX_PACKET: usize = 64 << 10;
 
 const FIRST: u8 = 1;
 const LAST: u8 = 2;
+const BUNDLE: u8 = 4;
+
+/// Bytes of a length within a bundle.
+const PREFIX: usize = 2;
+
+/// The largest message in a bundle, in bytes.
+pub const MOST_BUNDLED: usize = 16 << 10;
 
 /// A buffer that holds one message behind room for the first packet's head.
 ///
@@ -52,6 +60,42 @@ impl<'a> Packets<'a> {
 #[must_use]
 pub fn is_last(packet: &[u8]) -> bool {
     packet.first().is_some_and(|head| head & LAST != 0)
+}
+
+/// Adds a message to the bundle in the first `used` bytes of `room` (0: none yet); gives how many it takes then,
+/// or `None` if the message does not fit or is over [`MOST_BUNDLED`].
+#[must_use]
+pub fn bundle(room: &mut [u8], used: usize, message: &[u8]) -> Option<usize> {
+    let start = used.max(1) + PREFIX;
+    let end = start + message.len();
+    let length = u16::try_from(message.len()).ok().filter(|_| message.len() <= MOST_BUNDLED)?;
+    room.get_mut(start..end)?.copy_from_slice(message);
+    room[start - PREFIX..start].copy_from_slice(&length.to_le_bytes());
+    room[0] = BUNDLE;
+    Some(end)
+}
+
+/// The messages of a bundle, for one who can't borrow it while it reads: hand each call the packet and a
+/// position, which begins at 0.
+///
+/// # Errors
+/// When a length is larger than what follows, or no message is in the bundle.
+pub fn bundled<'a>(packet: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, PacketError> {
+    if *at > 0 && *at >= packet.len() {
+        return Ok(None);
+    }
+    let start = (*at).max(1) + PREFIX;
+    let prefix = packet.get(start - PREFIX..start).ok_or(PacketError::Malformed)?;
+    let size = usize::from(u16::from_le_bytes([prefix[0], prefix[1]]));
+    let message = packet.get(start..start + size).ok_or(PacketError::Malformed)?;
+    *at = start + size;
+    Ok(Some(message))
+}
+
+/// Whether this packet is a bundle: for [`bundled`], not for an [`Assembler`].
+#[must_use]
+pub fn is_bundle(packet: &[u8]) -> bool {
+    packet.first() == Some(&BUNDLE)
 }
 
 /// Why packets make no message.

@@ -265,7 +265,15 @@ fn from_broker_to_worker() {
             scratch: 64 << 20,
             scratch_files: 300,
         };
-        ToWorker::Invoke(Invoke { invocation: 300, script, entry, headers, payload: b"John", limits })
+        ToWorker::Invoke(Invoke {
+            invocation: 300,
+            epoch: 7,
+            script,
+            entry,
+            headers,
+            payload: b"John",
+            limits,
+        })
     };
     let subject = "funcs.hello";
     let reply = |reply| ToWorker::HostReply { call: 1, reply };

@@ -8,7 +8,9 @@ use msgscript_proto::message::{
 };
 use msgscript_proto::net::{HttpRequest, HttpResponse, HttpResult, TcpCall};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
-use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, Packets, start};
+use msgscript_proto::packet::{
+    Assembler, MAX_PACKET, PacketError, Packets, bundle, bundled, is_bundle, start,
+};
 use msgscript_proto::sandbox::{Layer, Probe, ProbeArg, Report};
 use msgscript_proto::sql::{Rows, SqlValue, SqliteCall, SqliteReply};
 use msgscript_proto::{MAX_MESSAGE, VERSION};
@@ -215,7 +217,15 @@ impl Seed {
             scratch_files: self.small(),
         };
         let headers = self.list.iter().map(|(name, value)| (&**name, &**value)).collect();
-        Invoke { invocation: self.other, script: self.number, entry, headers, payload: &self.bytes, limits }
+        Invoke {
+            invocation: self.other,
+            epoch: self.text.len() as u8,
+            script: self.number,
+            entry,
+            headers,
+            payload: &self.bytes,
+            limits,
+        }
     }
 }
 
@@ -291,6 +301,33 @@ proptest! {
         bytes.push(0);
         let trailing = codec::decode::<ToBroker<'_>>(&bytes);
         prop_assert!(matches!(trailing, Err(CodecError::Trailing(1))), "a message with something behind it");
+    }
+
+    #[test]
+    fn bundles_come_back(messages in vec(vec(any::<u8>(), 0..300), 0..40), room in 0_usize..8000) {
+        let mut room = vec![0; room];
+        let (mut used, mut fit) = (0, Vec::new());
+        for message in &messages {
+            if let Some(more) = bundle(&mut room, used, message) {
+                used = more;
+                fit.push(&message[..]);
+            }
+        }
+        let (mut at, mut back) = (0, Vec::new());
+        prop_assert_eq!(is_bundle(&room[..used]), used > 0);
+        while let Some(message) = (used > 0).then(|| bundled(&room[..used], &mut at)).transpose().unwrap().flatten() {
+            back.push(message);
+        }
+        prop_assert_eq!(back, fit);
+    }
+
+    #[test]
+    fn any_bundle_is_survived(packet in vec(prop_oneof![0_u8..6, any::<u8>()], 0..100)) {
+        let (mut at, mut before) = (0, 0);
+        while let Ok(Some(message)) = bundled(&packet, &mut at) {
+            prop_assert!(at > before && at <= packet.len() && message.len() < packet.len());
+            before = at;
+        }
     }
 
     #[test]

@@ -180,9 +180,12 @@ def computing(bench, servers):
 
 def open_loop(bench, servers):
     own = servers["own"]
+    # What the machine itself allows is seen by the bare peers.
     loads = {
-        "embedded NATS": ("load-nats", {"to": own[0]["nats"], "what": "bench.hello"}),
-        "HTTP": ("load-http", {"to": own[0]["http"], "what": "/bench.web"}),
+        "async-nats echo, nats-server": ("load-nats", {"to": servers["nats"][0], "what": "echo"}),
+        "msgscript, embedded NATS": ("load-nats", {"to": own[0]["nats"], "what": "bench.hello"}),
+        "hyper": ("load-http", {"to": servers["hyper"][0], "what": "/"}),
+        "msgscript, HTTP": ("load-http", {"to": own[0]["http"], "what": "/bench.web"}),
     }
     title = "Latency at half of the peak rate (counted from when each request was due)"
     if not bench.wants(title):

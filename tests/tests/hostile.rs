@@ -520,6 +520,42 @@ fn workers_killed_under_load_over_http() {
     assert_eq!(broker.call("work", "after"), "after");
 }
 
+/// Sends so many requests to `work`, 128 at a time, while workers are killed. Each has an answer: its own number, or
+/// that its worker crashed, and no more of these than workers were killed. Gives how many there were of them.
+async fn requests_among_kills(
+    broker: &std::sync::Arc<Broker>,
+    client: &async_nats::Client,
+    count: usize,
+) -> usize {
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let killer = {
+        let (broker, stop) = (broker.clone(), stop.clone());
+        tokio::task::spawn_blocking(move || kill_workers(&broker, &stop))
+    };
+    let requests = futures_util::stream::iter(0..count).map(|number: usize| {
+        let client = client.clone();
+        async move { (number, client.request("work", number.to_string().into()).await.expect("a reply")) }
+    });
+    let replies: Vec<_> = requests.buffer_unordered(128).collect().await;
+    stop.store(true, SeqCst);
+    let killed = killer.await.expect("no panic");
+    let mut failed = 0;
+    for (number, reply) in &replies {
+        let reason = reply.headers.as_ref().and_then(|headers| headers.get("Msgscript-Reason"));
+        match reason {
+            None => assert_eq!(&reply.payload[..], number.to_string().as_bytes()),
+            Some(reason) => {
+                assert_eq!(reason.as_str(), "crashed");
+                failed += 1;
+            }
+        }
+    }
+    assert_eq!(replies.len(), count);
+    assert!(failed <= killed, "{failed} runs lost with {killed} workers");
+    assert!(killed > 3, "only {killed} workers were killed: the test shows nothing");
+    failed
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_killed_under_load_over_nats() {
     let _turn = TURN.lock().await;
@@ -533,40 +569,76 @@ async fn workers_killed_under_load_over_nats() {
     let client = broker.nats().await;
     let mut ran = client.subscribe("ran").await.expect("subscribed");
     client.flush().await.expect("flushed");
-    let stop = std::sync::Arc::new(AtomicBool::new(false));
-    let killer = {
-        let (broker, stop) = (broker.clone(), stop.clone());
-        tokio::task::spawn_blocking(move || kill_workers(&broker, &stop))
-    };
-    let requests = futures_util::stream::iter(0..2000).map(|number: usize| {
-        let client = client.clone();
-        async move { (number, client.request("work", number.to_string().into()).await.expect("a reply")) }
-    });
-    let replies: Vec<_> = requests.buffer_unordered(64).collect().await;
-    stop.store(true, SeqCst);
-    let killed = killer.await.expect("no panic");
-    let mut failed = Vec::new();
-    for (number, reply) in &replies {
-        let reason = reply.headers.as_ref().and_then(|headers| headers.get("Msgscript-Reason"));
-        match reason {
-            None => assert_eq!(&reply.payload[..], number.to_string().as_bytes()),
-            Some(reason) => {
-                assert_eq!(reason.as_str(), "crashed");
-                failed.push(*number);
-            }
-        }
-    }
-    assert_eq!(replies.len(), 2000);
-    assert!(failed.len() <= killed, "{} runs lost with {killed} workers", failed.len());
-    assert!(killed > 3, "only {killed} workers were killed: the test shows nothing");
+    let failed = requests_among_kills(&broker, &client, 2000).await;
     // What has started is never run twice; what was answered ran.
     let mut runs: HashMap<usize, usize> = HashMap::new();
-    while runs.len() < 2000 - failed.len() {
+    while runs.len() < 2000 - failed {
         let message = tokio::time::timeout(PATIENCE, ran.next()).await.expect("each ran").expect("a message");
         let number = String::from_utf8_lossy(&message.payload).parse().expect("a number");
         *runs.entry(number).or_default() += 1;
     }
     assert!(runs.values().all(|count| *count == 1), "something ran twice");
+}
+
+/// Short runs are answered several at once: what a worker had finished and not sent is not lost with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_killed_among_short_runs() {
+    let _turn = TURN.lock().await;
+    let script = "function OnMessage(_, id) for n = 1, 100 do id = id .. '' end return id end";
+    let broker = std::sync::Arc::new(Setup::new().workers(2).lua("work", script).start());
+    let client = broker.nats().await;
+    requests_among_kills(&broker, &client, 60_000).await;
+}
+
+/// Short runs are handed over and answered several at once; one that does not end, or takes its worker along,
+/// does so among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_runs_has_its_own_fate() {
+    const SCRIPT: &str = r#"local function f() return (("x"):gsub("x", coroutine.wrap(f))) end
+    function OnMessage(_, payload)
+      local fate = payload:match("%a+")
+      if fate == "loops" then while true do end end
+      if fate == "dies" then f() end
+      if fate == "grows" then return ("x"):rep(1e9) end
+      if fate == "errs" then error("on purpose") end
+      return payload
+    end"#;
+    let _turn = TURN.lock().await;
+    // Those that loop shall not take all workers at once.
+    let broker = limited().workers(5).lua("work", SCRIPT).start();
+    let client = broker.nats().await;
+    // Its runs are known to be short by then.
+    for number in 0..100 {
+        client.request("work", format!("{number}").into()).await.expect("a reply");
+    }
+    let fate = |number: usize| match number % 389 {
+        7 if number % 3 == 0 => "loops",
+        107 => "dies",
+        207 => "grows",
+        307 => "errs",
+        _ => "",
+    };
+    let requests = futures_util::stream::iter(0..3000).map(|number: usize| {
+        let client = client.clone();
+        let payload = format!("{number}{}", fate(number));
+        async move { (number, client.request("work", payload.into()).await.expect("a reply")) }
+    });
+    let replies: Vec<_> = requests.buffer_unordered(256).collect().await;
+    for (number, reply) in replies {
+        let reason = reply.headers.as_ref().and_then(|headers| headers.get("Msgscript-Reason"));
+        let reason = reason.map_or("", async_nats::HeaderValue::as_str);
+        let expected = match fate(number) {
+            "loops" => TIME,
+            "dies" => C_STACK,
+            "grows" => MEMORY_OR_ERROR,
+            "errs" => &["script_error"],
+            _ => &[""],
+        };
+        assert!(expected.contains(&reason), "{number}: {reason} {reply:?}\n{}", broker.log());
+        if reason.is_empty() {
+            assert_eq!(&reply.payload[..], number.to_string().as_bytes());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

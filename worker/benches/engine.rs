@@ -69,7 +69,7 @@ fn vm(text: &str, jit: bool) -> Vm {
 fn run(vm: &mut Vm, payload: &[u8]) {
     let entry = Entry::Message { subject: "bench.hello" };
     let (headers, limits) = (Vec::new(), LIMITS);
-    let ended = vm.invoke(&Invoke { invocation: 1, script: 1, entry, headers, payload, limits });
+    let ended = vm.invoke(&Invoke { invocation: 1, epoch: 0, script: 1, entry, headers, payload, limits });
     assert!(matches!(ended, Ended::Message(Some(_))), "the script did not answer");
 }
 

@@ -4,7 +4,7 @@ use msgscript_proto::message::{Engine, Setup, ToWorker};
 use msgscript_proto::{VERSION, codec};
 use msgscript_worker::jail::sys;
 use msgscript_worker::link::Link;
-use msgscript_worker::{command, heap, probe, serve, sqlite};
+use msgscript_worker::{command, heap, probe, serve, slate, sqlite};
 
 #[global_allocator]
 static HEAP: heap::Counting = heap::Counting;
@@ -26,6 +26,9 @@ fn main() {
 
 /// Gives the status to exit with.
 fn run() -> i32 {
+    if slate::open().is_err() {
+        return NOT_TOLD;
+    }
     let mut link = Link::new();
     let Some(setup) = read_setup(&mut link) else { return NOT_TOLD };
     match setup.engine {

@@ -11,11 +11,12 @@ use msgscript_proto::host::{HostCall, HostReply};
 use msgscript_proto::message::{Engine, Invoke, Level, Setup, ToBroker, ToWorker};
 use msgscript_proto::outcome::{Failure, Fault, Outcome};
 
+use crate::link::{Link, Received};
 use crate::lua::value::{Token, Tokens};
 use crate::lua::{CALLS_REACHED, Ctx, Outside};
 use crate::scratch::Reached;
 use crate::vm::{Ended, Vm};
-use crate::{heap, jail, link::Link};
+use crate::{heap, jail, slate};
 
 /// Exit status of a worker whose broker broke the protocol (`EX_PROTOCOL`).
 pub const PROTOCOL: i32 = 76;
@@ -49,11 +50,11 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
     if let Err(status) = jail::enter(link, setup, data_limit(setup.memory), load) {
         return status;
     }
-    let mut out = Link::to_send();
+    let mut answers = Answers::default();
     loop {
-        match link.recv() {
-            Ok(Some(bytes)) => {
-                if let Err(status) = handle(&mut vm, bytes, &mut out, once) {
+        match link.receive() {
+            Ok(Some(received)) => {
+                if let Err(status) = handle(&mut vm, &received, &mut answers, once) {
                     return status;
                 }
             }
@@ -76,17 +77,20 @@ fn data_limit(memory: u64) -> u64 {
 }
 
 /// `once`: the first run is the last, since no rewind reaches what it left.
-fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link, once: bool) -> Result<(), i32> {
-    match codec::decode(bytes).map_err(|_| PROTOCOL)? {
+fn handle(vm: &mut Vm, received: &Received<'_>, answers: &mut Answers, once: bool) -> Result<(), i32> {
+    match codec::decode(received.bytes).map_err(|_| PROTOCOL)? {
         ToWorker::Load(load) => vm.load(&load),
         ToWorker::Unload { script } => vm.unload(script),
         ToWorker::Check(load) => {
             let checked = vm.check(&load);
             let error = checked.as_ref().err().map(Vec::as_slice);
-            out.send(&ToBroker::Checked { error }).map_err(|_| PROTOCOL)?;
+            answers.link.send(&ToBroker::Checked { error }).map_err(|_| PROTOCOL)?;
         }
         ToWorker::Invoke(invoke) => {
-            invoke_once(vm, &invoke, out).map_err(|_| PROTOCOL)?;
+            if !answers.begin(&invoke, received.more).map_err(|_| PROTOCOL)? {
+                return Ok(());
+            }
+            invoke_once(vm, &invoke, answers).map_err(|_| PROTOCOL)?;
             if once {
                 return Err(0);
             }
@@ -103,7 +107,43 @@ fn handle(vm: &mut Vm, bytes: &[u8], out: &mut Link, once: bool) -> Result<(), i
     Ok(())
 }
 
-fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Link) -> std::io::Result<()> {
+/// How long an answer may wait for others, in nanoseconds of their runs.
+const HOLD: u64 = 100_000;
+
+/// What leaves the worker: one answer to each invocation, in order.
+#[derive(Debug, Default)]
+pub struct Answers {
+    link: Link,
+    more: bool,
+    held: u64,
+}
+
+impl Answers {
+    /// Begins with an invocation, behind which there are `more` or not; false if it must not begin any more, which
+    /// the broker is told.
+    ///
+    /// # Errors
+    /// When the broker is gone.
+    pub fn begin(&mut self, invoke: &Invoke<'_>, more: bool) -> std::io::Result<bool> {
+        self.more = more;
+        let begins = slate::begin(invoke.invocation, invoke.epoch);
+        if !begins {
+            self.link.answer(&ToBroker::Returned { invocation: invoke.invocation }, more)?;
+        }
+        Ok(begins)
+    }
+
+    fn send(&mut self, message: &ToBroker<'_>, nanos: u64) -> std::io::Result<()> {
+        self.held = self.held.saturating_add(nanos);
+        let may_wait = self.more && self.held < HOLD;
+        if !may_wait {
+            self.held = 0;
+        }
+        self.link.answer(message, may_wait)
+    }
+}
+
+fn invoke_once(vm: &mut Vm, invoke: &Invoke<'_>, out: &mut Answers) -> std::io::Result<()> {
     let (ended, nanos) = run(invoke, || vm.invoke(invoke));
     let reply = Reply { invoke, nanos };
     match ended {
@@ -169,13 +209,13 @@ impl Reply<'_> {
     ///
     /// # Errors
     /// When the broker is gone.
-    pub fn send(&self, out: &mut Link, size: usize, outcome: Outcome<'_>) -> std::io::Result<()> {
+    pub fn send(&self, out: &mut Answers, size: usize, outcome: Outcome<'_>) -> std::io::Result<()> {
         let limit = self.invoke.limits.output;
         if size as u64 > limit {
             return self.fail(out, Fault::Output, b"result is too large", limit, size as u64);
         }
         let invocation = self.invoke.invocation;
-        out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: 0, outcome })
+        out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: 0, outcome }, self.nanos)
     }
 
     /// Sends that it failed, and at which limit (0 if none), in bytes or calls.
@@ -184,7 +224,7 @@ impl Reply<'_> {
     /// When the broker is gone.
     pub fn fail(
         &self,
-        out: &mut Link,
+        out: &mut Answers,
         fault: Fault,
         text: &[u8],
         limit: u64,
@@ -194,7 +234,7 @@ impl Reply<'_> {
         let text = &text[..text.len().min(64 << 10)];
         let outcome = Outcome::Failed(Failure { fault, text, limit, measured });
         let invocation = self.invoke.invocation;
-        out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: measured, outcome })
+        out.send(&ToBroker::Done { invocation, nanos: self.nanos, memory: measured, outcome }, self.nanos)
     }
 }
 

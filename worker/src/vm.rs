@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod arena;
+mod equal;
 mod glue;
 mod image;
 mod places;
@@ -23,7 +24,7 @@ use crate::lua::modules::base::NO_MEMORY;
 use crate::lua::value::Tokens;
 use arena::{Arena, Ends};
 use glue::{Answer, Host, Stop};
-use image::Delta;
+use image::{Delta, Image};
 use plugins::Opener;
 
 /// Memory that loading a script may take, in bytes, whatever its runs may.
@@ -85,7 +86,7 @@ pub struct Vm {
     arena: Arena,
     state: *mut lua_State,
     host: Box<Host>,
-    base: Vec<u8>,
+    base: Image,
     scripts: HashMap<u64, (Loaded, places::Places)>,
     /// The script whose image the arena holds untouched.
     fresh: Option<u64>,
@@ -109,60 +110,36 @@ impl Vm {
     pub fn new(memory: u64, jit: bool, ctx: Ctx, exhausted: fn(u64) -> !) -> Result<Vm, VmError> {
         std::hint::black_box(text::link());
         let memory = usize::try_from(memory).map_err(|_| nix::Error::EINVAL)?.max(LOAD_LIMIT);
-        let mut arena = Arena::new(memory, Ends { soft: glue::arm, hard: exhausted })?;
         let mut host = Box::new(Host::new(ctx));
-        // SAFETY: the arena outlives the state, which is never closed: its memory goes as a whole.
-        let state = unsafe { ffi::lua_newstate(arena::allocate, arena.data()) };
-        if state.is_null() {
-            return Err(VmError::State);
+        let mut plan = glue::Plan { jit };
+        let mut build = |seats: Building| Built::new(memory, exhausted, &mut host, &mut plan, seats);
+        // Built once to see which blocks stay, and again with those side by side.
+        let stays = build(Building::Noting)?.arena.noted_seats();
+        let mut built = build(Building::Seated(stays))?;
+        if !built.arena.take_seats() {
+            built = build(Building::Plain)?;
         }
-        arena.set_owner(state, (&raw mut *host).cast());
-        let mut vm = Vm {
-            arena,
-            state,
-            host,
-            base: Vec::new(),
-            scripts: HashMap::new(),
-            fresh: None,
-            random: std::ptr::null_mut(),
-            seed: 0,
-            jit,
-        };
-        vm.build()?;
-        Ok(vm)
-    }
-
-    fn build(&mut self) -> Result<(), VmError> {
-        self.arena.set_limits(LOAD_LIMIT);
-        self.host.start(LOAD_LIMIT);
-        let mut plan = glue::Plan { jit: self.jit };
-        // SAFETY: the state is ours and idle; `build` gets the argument it expects.
-        unsafe {
-            ffi::lua_atpanic(self.state, glue::on_panic);
-            call(self.state, glue::build, &mut plan)?;
-            self.random = glue::random_state(self.state);
-        }
-        self.settle();
-        self.arena.set_limits(usize::MAX / 2);
-        self.base = self.arena.bytes().to_vec();
+        let Built { mut arena, state, random } = built;
+        arena.set_limits(usize::MAX / 2);
         let mut seed = [0; 8];
         // SAFETY: a buffer of eight bytes. Should the kernel have no randomness, the address must do.
         unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
-        self.seed = u64::from_ne_bytes(seed) ^ self.state as u64;
-        Ok(())
+        Ok(Vm {
+            base: Image::of(arena.bytes()),
+            arena,
+            state,
+            host,
+            scripts: HashMap::new(),
+            fresh: None,
+            random,
+            seed: u64::from_ne_bytes(seed) ^ state as u64,
+            jit,
+        })
     }
 
-    /// Leaves no garbage and, with the compiler, no trace. An even number of collections: each swaps the
-    /// collector's two colours, and base and script image shall have the same.
     fn settle(&mut self) {
         // SAFETY: the state is idle.
-        unsafe {
-            if self.jit {
-                glue::luaJIT_setmode(self.state, 0, MODE_ENGINE | MODE_FLUSH);
-            }
-            ffi::lua_gc(self.state, ffi::LUA_GCCOLLECT, 0);
-            ffi::lua_gc(self.state, ffi::LUA_GCCOLLECT, 0);
-        }
+        unsafe { settle(self.state, self.jit) }
     }
 
     /// Compiles a script and keeps it. One that does not compile is kept with its error.
@@ -231,7 +208,7 @@ impl Vm {
     fn rewind_to(&mut self, script: Option<u64>) {
         if self.jit {
             // SAFETY: no Lua frame is active.
-            unsafe { glue::luaJIT_setmode(self.state, 0, MODE_ENGINE | MODE_FLUSH) };
+            unsafe { glue::luaJIT_setmode(self.state, 0, glue::MODE_ENGINE | glue::MODE_FLUSH) };
         }
         let delta = script.and_then(|id| self.scripts.get(&id)).and_then(|(loaded, _)| loaded.as_ref().ok());
         let length = delta.map_or(self.base.len(), Delta::length);
@@ -352,6 +329,77 @@ impl Vm {
     }
 }
 
+/// How the blocks of a base state are seated (see `arena/seats.rs`).
+enum Building {
+    Noting,
+    Seated(Vec<bool>),
+    Plain,
+}
+
+/// A base state. Dropped before its host.
+struct Built {
+    arena: Arena,
+    state: *mut lua_State,
+    random: *mut u64,
+}
+
+impl Built {
+    fn new(
+        memory: usize,
+        exhausted: fn(u64) -> !,
+        host: &mut Host,
+        plan: &mut glue::Plan,
+        building: Building,
+    ) -> Result<Built, VmError> {
+        let mut arena = Arena::new(memory, Ends { soft: glue::arm, hard: exhausted })?;
+        let allocator = match building {
+            Building::Noting => {
+                arena.note_seats();
+                arena::seat
+            }
+            Building::Seated(stays) => {
+                arena.give_seats(stays);
+                arena::seat
+            }
+            Building::Plain => arena::allocate,
+        };
+        // SAFETY: the arena outlives the state, which is never closed: its memory goes as a whole. `build` gets
+        // the argument it expects. A block of either allocator is one of `allocate`'s, once seats are taken.
+        unsafe {
+            let state = ffi::lua_newstate(allocator, arena.data());
+            if state.is_null() {
+                return Err(VmError::State);
+            }
+            arena.set_owner(state, std::ptr::from_mut(host).cast());
+            arena.set_limits(LOAD_LIMIT);
+            host.start(LOAD_LIMIT);
+            ffi::lua_atpanic(state, glue::on_panic);
+            call(state, glue::build, plan)?;
+            let random = glue::random_state(state);
+            settle(state, plan.jit);
+            ffi::lua_setallocf(state, arena::allocate, arena.data());
+            host.ctx.reset();
+            Ok(Built { arena, state, random })
+        }
+    }
+}
+
+/// Leaves no garbage and, with the compiler, no trace. An even number of collections: each swaps the
+/// collector's two colours, and base and script image shall have the same.
+///
+/// # Safety
+/// The state must be living and idle.
+unsafe fn settle(state: *mut lua_State, jit: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if jit {
+            glue::luaJIT_setmode(state, 0, glue::MODE_ENGINE | glue::MODE_FLUSH);
+        }
+        ffi::lua_gc(state, ffi::LUA_GCCOLLECT, 0);
+        ffi::lua_gc(state, ffi::LUA_GCCOLLECT, 0);
+    }
+}
+
 /// Runs a function of `glue` that takes the plan, protected.
 ///
 /// # Safety
@@ -370,9 +418,6 @@ unsafe fn call(
     }
     Ok(())
 }
-
-const MODE_ENGINE: i32 = 0;
-const MODE_FLUSH: i32 = 0x200;
 
 fn failed(message: &[u8]) -> Ended<'static> {
     Ended::Error { message: message.to_vec(), traceback: Vec::new() }

@@ -55,13 +55,13 @@ impl ingress::App for Front {
     async fn call(&self, message: Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
         let core = &self.0;
         // Tasks of their own: a client that goes away stops nothing.
-        let runs = scripts.iter().map(|script| {
-            let run = pipeline::run(core.clone(), script.clone(), message.clone());
-            (script, tokio::task::spawn_local(run))
+        let messages = std::iter::repeat_n(message, scripts.len());
+        let runs = scripts.iter().zip(messages).map(|(script, message)| {
+            tokio::task::spawn_local(pipeline::run(core.clone(), script.clone(), message))
         });
         let runs: Vec<_> = runs.collect();
         let mut endings = Vec::with_capacity(runs.len());
-        for (script, run) in runs {
+        for (script, run) in scripts.iter().zip(runs) {
             endings.push(run.await.unwrap_or_else(|error| {
                 let reason = Reason::Internal;
                 Ending::failed(core.pool.next_id(), script, reason, error.to_string())

@@ -170,7 +170,7 @@ async fn converse(
     until: Instant,
     room: u64,
 ) -> Result<Ended, CommandError> {
-    let Spawned { child, setup, socket, worker_end, log, leaf } = spawned;
+    let Spawned { child, setup, socket, worker_end, log, leaf, .. } = spawned;
     // Without our copy of its end, ours ends when the process does.
     drop((worker_end, log));
     let pid = child.id();

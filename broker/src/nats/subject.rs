@@ -20,7 +20,7 @@ pub fn valid_pattern(pattern: &str) -> bool {
         return false;
     }
     let mut tail = false;
-    pattern.split('.').all(|token| !token.is_empty() && !std::mem::replace(&mut tail, token == ">"))
+    tokens(pattern).all(|token| !token.is_empty() && !std::mem::replace(&mut tail, token == b">"))
 }
 
 /// Whether a token of `pattern` is a wildcard.
@@ -28,22 +28,27 @@ pub fn valid_pattern(pattern: &str) -> bool {
 pub fn has_wildcard(pattern: &str) -> bool {
     // Most subjects have none of the two characters, and need no look at their tokens.
     memchr::memchr2(b'*', b'>', pattern.as_bytes()).is_some()
-        && pattern.split('.').any(|token| token == "*" || token == ">")
+        && tokens(pattern).any(|token| token == b"*" || token == b">")
+}
+
+/// The tokens of a subject or pattern, as bytes: they are short, and looking for a character in text takes longer.
+pub fn tokens(subject: &str) -> impl Iterator<Item = &[u8]> {
+    subject.as_bytes().split(|byte| *byte == b'.')
 }
 
 /// Whether the valid pattern `pattern` takes in the valid subject `subject`.
 #[must_use]
 pub fn matches(pattern: &str, subject: &str) -> bool {
-    let mut tokens = subject.split('.');
-    for part in pattern.split('.') {
-        match (part, tokens.next()) {
+    let mut left = tokens(subject);
+    for part in tokens(pattern) {
+        match (part, left.next()) {
             (_, None) => return false,
-            (">", Some(_)) => return true,
-            (part, Some(token)) if part != "*" && part != token => return false,
+            (b">", Some(_)) => return true,
+            (part, Some(token)) if part != b"*" && part != token => return false,
             _ => {}
         }
     }
-    tokens.next().is_none()
+    left.next().is_none()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::subject::has_wildcard;
+use super::subject::{has_wildcard, tokens};
 
 /// The most tokens of a pattern with wildcards: each is a level of the tree.
 pub(super) const MAX_TOKENS: usize = 128;
@@ -84,7 +84,7 @@ impl<S: Clone + PartialEq> Sublist<S> {
     pub(super) fn matching(&self, subject: &str, found: &mut Vec<Rc<Leaf<S>>>) {
         // Only subjects that are valid were ever inserted, so a hit needs no check.
         found.extend(self.literal.get(subject).cloned());
-        if self.root.is_empty() || has_wildcard(subject) || subject.split('.').any(str::is_empty) {
+        if self.root.is_empty() || has_wildcard(subject) || tokens(subject).any(<[u8]>::is_empty) {
             return;
         }
         self.root.matching(Some(subject), found);

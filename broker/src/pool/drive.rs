@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use msgscript_proto::codec;
 use msgscript_proto::message::{Engine, ToBroker, ToWorker};
 use msgscript_proto::outcome::{Fault, Outcome};
-use msgscript_proto::packet::{Assembler, MAX_PACKET};
+use msgscript_proto::packet::{Assembler, MAX_PACKET, PacketError, bundled, is_bundle};
 use nix::sys::signal::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -131,6 +131,9 @@ impl Drive {
                     words.extend_from_slice(&line[..size.min(room)]);
                 }
             }
+            if worker.send_bundle().is_err() {
+                self.violation(Violation("the socket is broken"));
+            }
             let next = self.next_tick(greeting);
             // The timer is only ever brought forward here; one that fires early looks again.
             if timer.is_elapsed() || next < timer.deadline().into_std() {
@@ -170,10 +173,8 @@ impl Drive {
             let Some(first) = jobs.front() else { return };
             (first.deadline <= now, jobs.len() > 1 && now >= worker.began.get() + PATIENCE)
         };
-        if (late || stuck)
-            && let Some(pool) = self.pool.upgrade()
-        {
-            pool.put_back(worker.take_back());
+        if late || stuck {
+            self.take_back();
         }
         // A module's code can be interrupted, which leaves the worker whole. Nothing else has been handed to
         // it by now, so that the signal meets this run or none.
@@ -191,6 +192,47 @@ impl Drive {
         }
     }
 
+    /// Takes back what was handed over behind the run in progress, and gives out what was answered before it and
+    /// not sent.
+    fn take_back(&mut self) {
+        let worker = self.worker.clone();
+        worker.taken_back.set(worker.taken_back.get() + 1);
+        worker.slow.set(true);
+        let Ok(began) = worker.end_epoch() else {
+            return self.violation(Violation("its slate cannot be written"));
+        };
+        self.receive_kept(|id| worker.expect_void(id));
+        let unbegun = worker.take_unbegun(began);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.put_back(unbegun);
+            if worker.is_idle() {
+                pool.answered(&worker);
+            }
+        }
+    }
+
+    /// Reads from the slate what the worker has not sent, or had not when it died: answers of jobs that are still
+    /// unanswered. `seen` is told of each.
+    fn receive_kept(&mut self, seen: impl Fn(u64)) {
+        let (bundle, mut at) = (self.worker.kept(), 0);
+        // What is no bundle is no answer: the worker is hostile, and only its own runs wait for it.
+        while let Some(message) =
+            (!bundle.is_empty()).then(|| bundled(&bundle, &mut at).ok().flatten()).flatten()
+        {
+            let Ok(message) = codec::decode(message) else { return };
+            let (ToBroker::Done { invocation, .. } | ToBroker::Returned { invocation }) = message else {
+                return;
+            };
+            if self.worker.jobs.borrow().front().is_none_or(|job| job.id() != invocation) {
+                continue;
+            }
+            if let Err(violation) = self.message(message) {
+                return self.violation(violation);
+            }
+            seen(invocation);
+        }
+    }
+
     /// The sentence of a run that took too long.
     fn out_of_time(&self, job: Option<&Job>, now: Instant) -> Sentence {
         Sentence {
@@ -202,8 +244,8 @@ impl Drive {
     }
 
     /// Kills a run that has used up its CPU time.
-    fn look_at_cpu(&self, now: Instant) {
-        let worker = &self.worker;
+    fn look_at_cpu(&mut self, now: Instant) {
+        let worker = self.worker.clone();
         let Some(look) = worker.cpu_look.get().filter(|look| *look <= now) else { return };
         let first = worker.jobs.borrow().front().and_then(|job| job.terms.cpu);
         let Some(limit) = first else { return worker.cpu_look.set(None) };
@@ -213,9 +255,7 @@ impl Drive {
             return worker.cpu_look.set(Some(look.max(now) + (limit - used).max(Duration::from_millis(1))));
         }
         worker.cpu_look.set(None);
-        if let Some(pool) = self.pool.upgrade() {
-            pool.put_back(worker.take_back());
-        }
+        self.take_back();
         worker.kill(Sentence {
             reason: Reason::CpuTime,
             error: "CPU time limit reached".to_owned(),
@@ -240,6 +280,18 @@ impl Drive {
 
     /// Reads what is there, up to a turn; false when there is no more.
     fn receive(&mut self, buffer: &mut [u8]) -> bool {
+        let served = self.worker.served.get();
+        let more = self.receive_packets(buffer);
+        if self.worker.served.get() != served
+            && let Some(pool) = self.pool.upgrade()
+        {
+            self.worker.limit_cpu_time();
+            pool.answered(&self.worker);
+        }
+        more
+    }
+
+    fn receive_packets(&mut self, buffer: &mut [u8]) -> bool {
         for _ in 0..TURN {
             match self.worker.receive(buffer) {
                 Ok(size) => {
@@ -256,14 +308,17 @@ impl Drive {
     }
 
     fn packet(&mut self, packet: &[u8]) -> Result<(), Violation> {
+        let no_message = |_: PacketError| Violation("packets that make no message");
+        if is_bundle(packet) && !self.assembler.is_open() {
+            let mut at = 0;
+            while let Some(message) = bundled(packet, &mut at).map_err(no_message)? {
+                self.encoded(message)?;
+            }
+            return Ok(());
+        }
         let mut assembler = std::mem::replace(&mut self.assembler, Assembler::new(0));
-        let result = match assembler.push(packet) {
-            Ok(None) => Ok(()),
-            Ok(Some(message)) => codec::decode(message)
-                .map_err(|_| Violation("not a message"))
-                .and_then(|message| self.message(message)),
-            Err(_) => Err(Violation("packets that make no message")),
-        };
+        let pushed = assembler.push(packet).map_err(no_message);
+        let result = pushed.and_then(|message| message.map_or(Ok(()), |message| self.encoded(message)));
         if packet.len() < MAX_PACKET {
             assembler.shrink();
         }
@@ -271,11 +326,16 @@ impl Drive {
         result
     }
 
+    fn encoded(&mut self, message: &[u8]) -> Result<(), Violation> {
+        self.message(codec::decode(message).map_err(|_| Violation("not a message"))?)
+    }
+
     fn message(&mut self, message: ToBroker<'_>) -> Result<(), Violation> {
         if !self.joined {
             return self.greeting(&message);
         }
         match message {
+            ToBroker::Done { invocation, .. } if self.worker.is_void(invocation) => Ok(()),
             ToBroker::Done { invocation, nanos, outcome, .. } => {
                 let job = self.first(invocation)?;
                 let script = job.script().clone();
@@ -298,9 +358,6 @@ impl Drive {
                 self.done(job, |job| job.finish(ending));
                 if let Some(pool) = self.pool.upgrade() {
                     pool.learn(script.id, nanos);
-                    pool.charge(&self.worker, &script.tenant);
-                    pool.feed(&self.worker);
-                    pool.review(&self.worker);
                 }
                 Ok(())
             }
@@ -312,15 +369,16 @@ impl Drive {
                         drop(reply.send(error.map_or(Ok(()), Err)));
                     }
                 });
-                if let Some(pool) = self.pool.upgrade() {
-                    pool.feed(&self.worker);
-                    pool.review(&self.worker);
-                }
                 Ok(())
             }
             ToBroker::Log { invocation, level: grade, text } => self.log(invocation, level(grade), text),
             ToBroker::HostCall { invocation, call, request } => {
-                self.host_call(invocation, call, Call::from_wire(&request))
+                let call_made = self.host_call(invocation, call, Call::from_wire(&request));
+                // It may take long.
+                if self.worker.jobs.borrow().len() > 1 {
+                    self.take_back();
+                }
+                call_made
             }
             ToBroker::Returned { invocation } => self.returned(invocation),
             ToBroker::Ready { .. }
@@ -338,13 +396,10 @@ impl Drive {
         if job.plugin || job.id() == 0 || self.worker.setup.plugins.is_empty() {
             return Err(Violation("a plugin that is none"));
         }
-        self.worker.settled.set(true);
         self.worker.served.set(self.worker.served.get() + 1);
         job.start_over();
         if let Some(pool) = self.pool.upgrade() {
             pool.run_with_plugins(job);
-            pool.feed(&self.worker);
-            pool.review(&self.worker);
         }
         Ok(())
     }
@@ -396,7 +451,7 @@ impl Drive {
     fn done(&self, job: Job, finish: impl FnOnce(Job)) {
         self.worker.began.set(Instant::now());
         self.worker.interrupted.set(false);
-        self.worker.settled.set(true);
+        self.worker.slow.set(false);
         self.worker.served.set(self.worker.served.get() + 1);
         if let Some(next) = self.worker.jobs.borrow().front() {
             next.began();
@@ -475,15 +530,22 @@ impl Drive {
     }
 
     fn returned(&self, invocation: u64) -> Result<(), Violation> {
-        let job = {
-            let mut jobs = self.worker.jobs.borrow_mut();
-            // The first is running; only those behind it can come back.
-            let at = jobs.iter().skip(1).position(|job| job.id() == invocation && invocation != 0);
-            at.and_then(|at| jobs.remove(at + 1))
-                .ok_or(Violation("a job came back that was not handed over"))?
-        };
+        let worker = &self.worker;
+        if worker.is_void(invocation) {
+            return Ok(());
+        }
+        let not_handed = Violation("a job came back that was not handed over");
+        let mut jobs = worker.jobs.borrow_mut();
+        let at = jobs.iter().position(|job| job.id() == invocation && invocation != 0).ok_or(not_handed)?;
+        // The first is running, unless it was noted as begun at the very end of its epoch: once for each.
+        if at == 0 {
+            let credit = worker.taken_back.get().checked_sub(1).filter(|_| !worker.in_host_call.get());
+            worker.taken_back.set(credit.ok_or(not_handed)?);
+        }
+        let back = jobs.remove(at);
+        drop(jobs);
         if let Some(pool) = self.pool.upgrade() {
-            pool.put_back(vec![job]);
+            pool.put_back(back.into_iter().collect());
         }
         Ok(())
     }
@@ -497,9 +559,10 @@ impl Drive {
         while worker.sentence.borrow().as_ref().is_none_or(|sentence| sentence.reason != Reason::Crashed)
             && self.receive(&mut buffer)
         {}
+        self.receive_kept(|_| ());
         let Some(pool) = self.pool.upgrade() else { return };
         // What kills a worker while it is bound to its module would kill the next one too.
-        let unread = if worker.is_untried() { Vec::new() } else { worker.take_back() };
+        let unbegun = if worker.is_untried() { Vec::new() } else { worker.take_unbegun(worker.began_last()) };
         let sentence = worker.sentence.borrow_mut().take();
         let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
         let sentence = sentence.unwrap_or_else(|| {
@@ -537,7 +600,7 @@ impl Drive {
             pool.not_joined(worker.engine, sentence.error);
         }
         // Only now that it has left the pool: else it could be given them again.
-        pool.put_back(unread);
+        pool.put_back(unbegun);
     }
 }
 

@@ -162,8 +162,8 @@ impl Job {
         }
     }
 
-    /// Hands the message for the worker to `send`.
-    pub fn with_wire<T>(&self, send: impl FnOnce(&ToWorker<'_>) -> T) -> T {
+    /// Hands the message for the worker, which is in this epoch, to `send`.
+    pub fn with_wire<T>(&self, epoch: u8, send: impl FnOnce(&ToWorker<'_>) -> T) -> T {
         match &self.work {
             Work::Run { invocation, .. } => {
                 let Invocation { id, script, message, .. } = &**invocation;
@@ -177,6 +177,7 @@ impl Job {
                 let (payload, limits) = (&*message.payload, self.limits);
                 send(&ToWorker::Invoke(Invoke {
                     invocation: *id,
+                    epoch,
                     script: script_id,
                     entry,
                     headers,

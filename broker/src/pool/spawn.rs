@@ -1,4 +1,4 @@
-//! Starts worker processes: exec, never fork alone, with a socket, a log pipe and nothing else.
+//! Starts worker processes: exec, never fork alone, with a socket, a slate, a log pipe and nothing else.
 //!
 //! Takes a plan, gives the process and the broker's ends. Must never hand a worker an environment, an
 //! argument or a descriptor of the broker's.
@@ -19,6 +19,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socket
 use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot};
 
+use super::slate::Slate;
 use crate::cgroup::{self, Groups, Leaf};
 
 /// Spawns that may wait for the spawning thread. More wait in their callers.
@@ -46,10 +47,11 @@ pub struct Spawned {
     pub setup: Setup,
     /// The broker's end of the socket, non-blocking.
     pub socket: OwnedFd,
-    /// The worker's end once more, to take back what a dead worker did not read. It shares its flags with
-    /// the worker, so it blocks: read it with `MSG_DONTWAIT`. While it is open, `socket` does not end
-    /// with the worker; `log` does.
+    /// The worker's end once more. While it is open, `socket` does not end with the worker, so that an empty
+    /// packet from there is no end; `log` ends.
     pub worker_end: OwnedFd,
+    /// What it notes of its runs.
+    pub slate: Slate,
     /// What the worker's libraries write last. It ends when the worker does.
     pub log: PipeReader,
     /// Its control group, where there is one. To be kept until the process has ended.
@@ -99,16 +101,17 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
     fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     send_setup(&socket, &setup)?;
     let (log, log_writer) = io::pipe()?;
+    let slate = Slate::new()?;
     let child = Command::new(&plan.worker_binary)
         .arg0("msgscript-worker")
         .env_clear()
         .current_dir("/")
         .stdin(worker_end.try_clone()?)
-        .stdout(log_writer.try_clone()?)
+        .stdout(slate.share()?)
         .stderr(log_writer)
         .spawn()
         .map_err(|source| SpawnError::Start { path: plan.worker_binary.clone(), source })?;
-    Ok(Spawned { child, setup, socket, worker_end, log, leaf: None })
+    Ok(Spawned { child, setup, socket, worker_end, slate, log, leaf: None })
 }
 
 /// Memory that a control group has above what the process may have by its own limits: those come first.

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use msgscript_proto::codec;
 use msgscript_proto::message::{Engine, Setup, ToWorker};
-use msgscript_proto::packet::{self, Assembler, Packets};
+use msgscript_proto::packet::{self, Packets};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, send};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use super::binding::Binding;
 use super::job::Job;
+use super::slate::Slate;
 use super::spawn::Spawned;
 use crate::cgroup::Leaf;
 use crate::config::value::Isolation;
@@ -31,6 +32,10 @@ use crate::wasm::{Key, Module};
 
 /// A run that takes longer than this gives up the jobs that were handed over behind it.
 pub const PATIENCE: Duration = Duration::from_millis(5);
+
+/// Jobs that a worker is sent each by itself, as soon as it comes. Those behind them have time: what comes in the
+/// same turn of the loop goes along in one packet.
+const AT_ONCE: usize = 4;
 
 /// Scripts kept loaded in one worker; the least recently used goes first.
 const LOADED: usize = 256;
@@ -66,6 +71,18 @@ pub struct Worker {
     /// connected datagram socket does.
     pub socket: UnixDatagram,
     worker_end: RefCell<Option<OwnedFd>>,
+    slate: Slate,
+    /// The epoch of what is handed over now (see [`msgscript_proto::slate`]).
+    epoch: Cell<u8>,
+    /// Jobs handed over that wait to be sent together: the last ones of `jobs`.
+    bundle: RefCell<Bundle>,
+    /// Invocations that were taken back, or whose answers were seen on the slate: what the worker will say of
+    /// them, in this order, counts no more.
+    void: RefCell<VecDeque<u64>>,
+    /// Whether its run took long, or may, so that nothing is to wait behind it.
+    pub slow: Cell<bool>,
+    /// How often jobs were taken back since the worker gave one back by itself.
+    pub taken_back: Cell<u32>,
     child: RefCell<Option<Child>>,
     /// Its control group, where there is one.
     pub leaf: Option<Leaf>,
@@ -89,9 +106,6 @@ pub struct Worker {
     pub interrupted: Cell<bool>,
     /// Whether it has greeted and was checked.
     pub ready: Cell<bool>,
-    /// Whether it has answered since it was last sent more than a small job: only then may jobs be sent
-    /// ahead, so that what is taken back are whole jobs and nothing else.
-    pub settled: Cell<bool>,
     /// Whether its running script waits for the broker.
     pub in_host_call: Cell<bool>,
     /// Why it was killed.
@@ -108,6 +122,14 @@ pub struct Worker {
     pub wake: Notify,
 }
 
+/// Messages that wait to be sent as one packet.
+#[derive(Debug, Default)]
+struct Bundle {
+    room: Vec<u8>,
+    used: usize,
+    jobs: usize,
+}
+
 /// Scripts that a worker has loaded, with when each was last used (in jobs handed over).
 #[derive(Debug, Default)]
 struct Loaded {
@@ -121,7 +143,7 @@ impl Worker {
     /// # Errors
     /// When the socket cannot be watched.
     pub fn new(spawned: Spawned) -> io::Result<(Worker, std::io::PipeReader)> {
-        let Spawned { child, setup, socket, worker_end, log, leaf } = spawned;
+        let Spawned { child, setup, socket, worker_end, slate, log, leaf } = spawned;
         let now = Instant::now();
         let worker = Worker {
             pid: child.id(),
@@ -129,6 +151,12 @@ impl Worker {
             setup,
             socket: UnixDatagram::from_std(socket.into())?,
             worker_end: RefCell::new(Some(worker_end)),
+            slate,
+            epoch: Cell::new(0),
+            bundle: RefCell::default(),
+            void: RefCell::default(),
+            slow: Cell::new(false),
+            taken_back: Cell::new(0),
             child: RefCell::new(Some(child)),
             leaf,
             jobs: RefCell::default(),
@@ -141,7 +169,6 @@ impl Worker {
             module: Cell::new(None),
             interrupted: Cell::new(false),
             ready: Cell::new(false),
-            settled: Cell::new(false),
             in_host_call: Cell::new(false),
             sentence: RefCell::default(),
             served: Cell::new(0),
@@ -191,8 +218,9 @@ impl Worker {
             && job.terms.isolation != Isolation::Invocation
             && self.engine != Engine::Plugin
             && jobs.len() < DEPTH
-            && self.settled.get()
             && !self.in_host_call.get()
+            && !self.interrupted.get()
+            && !self.slow.get()
             && jobs.back().is_none_or(|job| job.short.is_some())
             && self.outgoing.borrow().is_empty()
             && self.loaded.borrow().scripts.contains_key(&job.script().id);
@@ -205,32 +233,38 @@ impl Worker {
     /// The job, if the socket is broken or the message too large.
     #[allow(clippy::result_large_err, reason = "the job itself comes back")]
     pub fn hand(&self, job: Job) -> Result<(), (Job, io::Error)> {
-        if let Err(error) = self.send_job(&job) {
+        let bundled = self.jobs.borrow().len() >= AT_ONCE && job.is_small();
+        if let Err(error) = self.send_job(&job, bundled) {
             return Err((job, error));
         }
         self.binding.borrow_mut().get_or_insert_with(|| Binding::by(&job));
         let now = Instant::now();
-        let mut jobs = self.jobs.borrow_mut();
-        if jobs.is_empty() {
-            self.begin(&job, now);
+        let (is_first, deadline) = (self.is_idle(), job.deadline);
+        if is_first {
+            self.began.set(now);
+            job.began();
         }
-        let first = self.cpu_look.get().map_or(job.deadline, |look| look.min(job.deadline));
-        let look_at = if jobs.is_empty() { first } else { now + 2 * PATIENCE };
-        jobs.push_back(job);
+        self.jobs.borrow_mut().push_back(job);
+        let look_at = if is_first {
+            self.limit_cpu_time();
+            self.cpu_look.get().map_or(deadline, |look| look.min(deadline))
+        } else {
+            now + 2 * PATIENCE
+        };
         // Timers are set seldom: one that fires early looks again.
-        if look_at < self.looks_at.get() {
+        if bundled || look_at < self.looks_at.get() {
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// A job is the first now.
-    pub fn begin(&self, job: &Job, now: Instant) {
-        self.began.set(now);
-        job.began();
-        let limited = job.terms.cpu.filter(|_| matches!(job.work, super::job::Work::Run { .. }));
-        self.cpu_look.set(limited.map(|most| now + most));
-        if limited.is_some() {
+    /// Another job is the first now, and has its own CPU time.
+    pub fn limit_cpu_time(&self) {
+        let jobs = self.jobs.borrow();
+        let run = jobs.front().filter(|job| job.id() != 0);
+        let limit = run.and_then(|job| job.terms.cpu);
+        self.cpu_look.set(limit.map(|most| self.began.get() + most));
+        if limit.is_some() {
             self.cpu_began.set(self.cpu_time());
         }
     }
@@ -262,14 +296,23 @@ impl Worker {
         self.jobs.borrow().is_empty()
     }
 
-    fn send_job(&self, job: &Job) -> io::Result<()> {
-        if !job.is_small() {
-            self.settled.set(false);
-        }
+    fn send_job(&self, job: &Job, bundled: bool) -> io::Result<()> {
         if matches!(job.work, super::job::Work::Run { .. }) {
             self.load(job)?;
         }
-        job.with_wire(|message| self.send(message))
+        let epoch = self.epoch.get();
+        if !bundled {
+            return job.with_wire(epoch, |message| self.send(message));
+        }
+        job.with_wire(epoch, |message| {
+            encoded(message, |buffer| {
+                if self.bundle.borrow_mut().add(&buffer[1..]) {
+                    return Ok(());
+                }
+                self.send_bundle()?;
+                if self.bundle.borrow_mut().add(&buffer[1..]) { Ok(()) } else { self.send_packets(buffer) }
+            })
+        })
     }
 
     fn load(&self, job: &Job) -> io::Result<()> {
@@ -281,7 +324,6 @@ impl Worker {
             *last = tick;
             return Ok(());
         }
-        self.settled.set(false);
         if let Some(module) = job.module() {
             if self.module.get().is_none() {
                 self.module.set(Some(module.key));
@@ -307,26 +349,37 @@ impl Worker {
     /// # Errors
     /// When the socket is broken or the message too large.
     pub fn send(&self, message: &ToWorker<'_>) -> io::Result<()> {
-        BUFFER.with_borrow_mut(|buffer| {
-            packet::start(buffer);
-            codec::encode(message, buffer).map_err(io::Error::other)?;
-            let sent = self.send_packets(buffer);
-            if buffer.capacity() > KEEP {
-                *buffer = Vec::new();
-            }
-            sent
-        })
+        self.send_bundle()?;
+        encoded(message, |buffer| self.send_packets(buffer))
+    }
+
+    /// Sends the jobs that wait to be sent together.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub fn send_bundle(&self) -> io::Result<()> {
+        let mut bundle = self.bundle.borrow_mut();
+        if bundle.used == 0 {
+            return Ok(());
+        }
+        let used = std::mem::take(&mut bundle.used);
+        bundle.jobs = 0;
+        self.send_packet(&bundle.room[..used])
+    }
+
+    fn send_packet(&self, packet: &[u8]) -> io::Result<()> {
+        let mut outgoing = self.outgoing.borrow_mut();
+        if !outgoing.is_empty() || !send_now(&self.socket, packet)? {
+            outgoing.push_back(packet.to_vec());
+            self.wake.notify_one();
+        }
+        Ok(())
     }
 
     fn send_packets(&self, buffer: &mut [u8]) -> io::Result<()> {
-        let mut outgoing = self.outgoing.borrow_mut();
         let mut packets = Packets::new(buffer);
         while let Some(packet) = packets.next_packet() {
-            if outgoing.is_empty() && send_now(&self.socket, packet)? {
-                continue;
-            }
-            outgoing.push_back(packet.to_vec());
-            self.wake.notify_one();
+            self.send_packet(packet)?;
         }
         Ok(())
     }
@@ -361,33 +414,58 @@ impl Worker {
         self.socket.try_recv(buffer)
     }
 
-    /// Takes back the jobs that the worker has not read. The kernel gives each packet to one reader only, so
-    /// none of these has started or will.
-    pub fn take_back(&self) -> Vec<Job> {
-        let mut unread = Vec::new();
-        let worker_end = self.worker_end.borrow();
-        let Some(worker_end) = worker_end.as_ref() else { return Vec::new() };
-        let mut assembler = Assembler::new(msgscript_proto::MAX_MESSAGE);
-        let mut buffer = vec![0; packet::MAX_PACKET];
-        loop {
-            let size = match recv(worker_end.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(size) if size > 0 => size,
-                Err(Errno::EINTR) => continue,
-                _ => break,
-            };
-            // A rest of a message whose beginning was read belongs to a job that had started to arrive.
-            if let Ok(Some(message)) = assembler.push(&buffer[..size])
-                && let Ok(ToWorker::Invoke(invoke)) = codec::decode(message)
-            {
-                unread.push(invoke.invocation);
-            }
-        }
+    /// Ends the epoch: nothing that was handed over and has not begun will begin. Gives the invocation that began
+    /// last.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn end_epoch(&self) -> io::Result<u64> {
+        let epoch = self.epoch.get().wrapping_add(1);
+        self.slate.set_epoch(epoch)?;
+        self.epoch.set(epoch);
+        Ok(self.slate.running())
+    }
+
+    /// The invocation that began last.
+    #[must_use]
+    pub fn began_last(&self) -> u64 {
+        self.slate.running()
+    }
+
+    /// Takes the jobs behind the one that began last, which was read after the end of their epoch or of the
+    /// worker: none of them has begun or will. What the worker will say of those it was sent is void.
+    pub fn take_unbegun(&self, began: u64) -> Vec<Job> {
         let mut jobs = self.jobs.borrow_mut();
-        let (back, stay) = std::mem::take(&mut *jobs)
-            .into_iter()
-            .partition(|job| job.id() != 0 && unread.contains(&job.id()));
-        *jobs = stay;
-        Vec::from_iter::<VecDeque<Job>>(back)
+        // A check is not noted; nothing is handed over behind one.
+        let at = jobs.iter().position(|job| job.id() == began || job.id() == 0);
+        let unbegun = jobs.split_off(at.map_or(0, |at| at + 1));
+        let mut bundle = self.bundle.borrow_mut();
+        let sent = unbegun.len().saturating_sub(bundle.jobs);
+        (bundle.used, bundle.jobs) = (0, 0);
+        self.void.borrow_mut().extend(unbegun.iter().take(sent).map(Job::id));
+        unbegun.into()
+    }
+
+    /// The messages that the worker has not sent, by its slate.
+    #[must_use]
+    pub fn kept(&self) -> Vec<u8> {
+        self.slate.kept()
+    }
+
+    /// What the worker will say of this invocation, which it has not said yet, is void.
+    pub fn expect_void(&self, invocation: u64) {
+        self.void.borrow_mut().push_back(invocation);
+    }
+
+    /// Whether what the worker says of this invocation is void.
+    #[must_use]
+    pub fn is_void(&self, invocation: u64) -> bool {
+        let mut void = self.void.borrow_mut();
+        let next = void.front() == Some(&invocation);
+        if next {
+            void.pop_front();
+        }
+        next
     }
 
     /// Kills it. The run in progress ends with this reason. A worker is killed once.
@@ -433,6 +511,32 @@ impl Worker {
     pub fn release(&self) {
         self.worker_end.borrow_mut().take();
     }
+}
+
+impl Bundle {
+    /// Adds a job's message; false if it does not fit.
+    fn add(&mut self, message: &[u8]) -> bool {
+        if self.room.is_empty() {
+            self.room = vec![0; packet::MAX_PACKET];
+        }
+        let Some(used) = packet::bundle(&mut self.room, self.used, message) else { return false };
+        self.used = used;
+        self.jobs += 1;
+        true
+    }
+}
+
+/// Hands the packets-to-be of a message to `send`.
+fn encoded(message: &ToWorker<'_>, send: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    BUFFER.with_borrow_mut(|buffer| {
+        packet::start(buffer);
+        codec::encode(message, buffer).map_err(io::Error::other)?;
+        let sent = send(buffer);
+        if buffer.capacity() > KEEP {
+            *buffer = Vec::new();
+        }
+        sent
+    })
 }
 
 /// A buffer above this size, in bytes, is given back after its message.

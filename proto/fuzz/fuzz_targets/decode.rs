@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use msgscript_proto::codec;
 use msgscript_proto::message::{ToBroker, ToWorker};
-use msgscript_proto::packet::{Assembler, Packets, start};
+use msgscript_proto::packet::{Assembler, Packets, bundled, is_bundle, start};
 
 /// Small, so that the fuzzer reaches it.
 const LIMIT: usize = 1 << 12;
@@ -19,6 +19,13 @@ fuzz_target!(|bytes: &[u8]| {
         let length = usize::from(u16::from_le_bytes([length[0], length[1]])).min(after.len());
         let (packet, after) = after.split_at(length);
         rest = after;
+        if is_bundle(packet) {
+            let mut at = 0;
+            while let Ok(Some(message)) = bundled(packet, &mut at) {
+                decode(message);
+            }
+            continue;
+        }
         match assembler.push(packet) {
             Ok(Some(message)) => {
                 assert!(message.len() <= LIMIT);

@@ -13,6 +13,7 @@ pub fn bench(criterion: &mut Criterion) {
     let invoke = || {
         ToWorker::Invoke(Invoke {
             invocation: 7,
+            epoch: 0,
             script: 1,
             entry: Entry::Message { subject: "bench.hello" },
             headers: Vec::new(),

@@ -113,7 +113,11 @@ pub(crate) fn call(function: HostFn, ctx: &mut Ctx, values: &[Value]) -> Result<
             Value::Str(bytes) => Arg::Str(bytes),
             Value::Handle(handle) => Arg::Handle(*handle),
             Value::Other(name) => Arg::Other(name),
-            Value::Table(_) | Value::Seen => Arg::Table(flat.tokens_at(1)),
+            Value::Table(_) | Value::Seen => {
+                let mut tokens = flat.tokens();
+                tokens.next();
+                Arg::Table(tokens)
+            }
         })
         .collect();
     let mut ret = Ret::default();

@@ -248,7 +248,8 @@ pub enum Token<'a> {
     Num(f64),
     /// A string.
     Str(&'a [u8]),
-    /// A table begins: keys and values follow in turn, in `next` order, up to [`Token::End`].
+    /// A table begins: keys and values follow in turn, in `next` order, up to [`Token::End`]. What room it
+    /// wants is told by [`Tokens::room`].
     Table,
     /// A table ends.
     End,
@@ -284,6 +285,9 @@ const SEEN: u8 = 7;
 const HANDLE: u8 = 8;
 const OTHER: u8 = 9;
 
+/// Bytes of two counts behind a `TABLE`.
+const ROOM: usize = 8;
+
 const OTHER_NAMES: [&str; 5] = ["function", "userdata", "thread", "lightuserdata", "cdata"];
 
 impl<'a> Tokens<'a> {
@@ -299,12 +303,27 @@ impl<'a> Tokens<'a> {
         Tokens { bytes: self.bytes, at: seen }
     }
 
+    /// What the table that has just begun was said to hold: items, other entries (see [`Ret::set_room`]).
+    #[must_use]
+    pub fn room(&self) -> (u32, u32) {
+        let mut before = Tokens { bytes: self.bytes, at: self.at.saturating_sub(ROOM) };
+        let mut number = || Tokens::take(&mut before).map_or(0, u32::from_le_bytes);
+        (number(), number())
+    }
+
+    /// Bytes that are left, other values' included.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
     /// Where the next token begins: what a `Seen` of the table that has just begun would hold.
     #[must_use]
     pub fn position(&self) -> usize {
         self.at
     }
 
+    #[inline]
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let bytes = self.bytes.get(self.at..self.at + N)?.try_into().ok()?;
         self.at += N;
@@ -315,6 +334,8 @@ impl<'a> Tokens<'a> {
 impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
+    // A token that is handed over in memory costs more than to read it.
+    #[inline(always)]
     fn next(&mut self) -> Option<Token<'a>> {
         let [tag] = self.take()?;
         Some(match tag {
@@ -328,7 +349,10 @@ impl<'a> Iterator for Tokens<'a> {
                 self.at += size;
                 Token::Str(bytes)
             }
-            TABLE => Token::Table,
+            TABLE => {
+                self.at += ROOM;
+                Token::Table
+            }
             END => Token::End,
             SEEN => Token::Seen(u32::from_le_bytes(self.take()?) as usize),
             HANDLE => {
@@ -364,23 +388,38 @@ impl Ret {
     }
 
     /// Adds a number.
+    #[inline]
     pub fn num(&mut self, value: f64) {
-        self.bytes.push(NUM);
-        self.bytes.extend_from_slice(&value.to_le_bytes());
+        let mut token = [NUM; 9];
+        token[1..].copy_from_slice(&value.to_le_bytes());
+        self.bytes.extend_from_slice(&token);
     }
 
     /// Adds a string (at most 4 GiB; more cannot exist under any memory limit).
+    #[inline]
     pub fn str(&mut self, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
-        self.bytes.push(STR);
+        let mut head = [STR; 5];
         #[allow(clippy::cast_possible_truncation, reason = "bounded by the memory limit")]
-        self.bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        head[1..].copy_from_slice(&(value.len() as u32).to_le_bytes());
+        self.bytes.reserve(head.len() + value.len());
+        self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(value);
     }
 
-    /// Begins a table.
-    pub fn begin_table(&mut self) {
-        self.bytes.push(TABLE);
+    /// Begins a table; gives where, for [`Ret::set_room`].
+    pub fn begin_table(&mut self) -> usize {
+        self.bytes.extend_from_slice(&[TABLE, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.bytes.len() - ROOM
+    }
+
+    /// Says how many items (keys from 1) and other entries the table that began there has. It is then built
+    /// in one piece; the counts need not be right.
+    pub fn set_room(&mut self, table: usize, items: u32, others: u32) {
+        if let Some(room) = self.bytes.get_mut(table..table + ROOM) {
+            room[..4].copy_from_slice(&items.to_le_bytes());
+            room[4..].copy_from_slice(&others.to_le_bytes());
+        }
     }
 
     /// Ends a table.

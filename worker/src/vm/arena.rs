@@ -10,16 +10,22 @@
 //! the untouched end.
 #![allow(unsafe_code)]
 
+mod seats;
+
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
+use super::equal::Equal;
 use mlua::ffi::lua_State;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
+use seats::Seats;
+pub use seats::seat;
+
 /// Blocks of at most this many bytes are small.
 const SMALL: usize = 1024;
-const GRAIN: usize = 16;
+const GRAIN: usize = 8;
 const CLASSES: usize = SMALL / GRAIN;
 /// Bytes before a large block: its size with flags, and the size of the block in front of it.
 const HEAD: usize = 16;
@@ -29,8 +35,8 @@ const ALONE: usize = 2;
 /// No large block follows.
 const LAST: usize = 4;
 const FLAGS: usize = 7;
-/// Free large blocks are kept in four lists per power of two.
-const BINS: usize = 4 * 48;
+/// Free large blocks are kept in four lists per power of two, those of 64 MiB and more in the last.
+const BINS: usize = 4 * 16;
 /// How many blocks of the fitting list are looked at before a larger one is cut.
 const LOOKS: usize = 8;
 /// The tail that a rewind clears by writing; what is above goes back to the kernel.
@@ -64,6 +70,8 @@ struct Books {
     marks: [u64; BINS / 64],
     /// The large block that ends at `end`, if one does.
     last: usize,
+    /// While a state is built: see [`seats`].
+    seats: *mut Seats,
 }
 
 /// The mapping. Unmapped when dropped.
@@ -71,6 +79,8 @@ struct Books {
 pub struct Arena {
     base: NonNull<c_void>,
     size: usize,
+    seats: Option<Box<Seats>>,
+    equal: Equal,
 }
 
 impl Arena {
@@ -86,7 +96,7 @@ impl Arena {
         // SAFETY: a new anonymous mapping at an address of the kernel's choice; nothing else knows it.
         let base =
             unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)? };
-        let arena = Arena { base, size };
+        let arena = Arena { base, size, seats: None, equal: Equal::new() };
         let start = base.as_ptr() as usize;
         let end = (start + size_of::<Books>()).next_multiple_of(64);
         // SAFETY: the mapping is large enough, aligned to a page, and ours alone.
@@ -106,6 +116,7 @@ impl Arena {
                 bins: [0; BINS],
                 marks: [0; BINS / 64],
                 last: 0,
+                seats: ptr::null_mut(),
             });
         }
         Ok(arena)
@@ -164,18 +175,25 @@ impl Arena {
         // SAFETY: all ranges lie in the mapping (checked above; `used` never exceeds it), and no Lua
         // frame is active, so nothing refers to what is overwritten.
         unsafe {
-            start.copy_from_nonoverlapping(image.as_ptr(), image.len());
+            self.equal.make(image, start);
             if used > image.len() {
                 let keep = (image.len() + KEEP).next_multiple_of(4096).min(used);
                 start.add(image.len()).write_bytes(0, keep - image.len());
-                if used > keep {
-                    let above = NonNull::new_unchecked(start.add(keep).cast());
-                    if madvise(above, used - keep, MmapAdvise::MADV_DONTNEED).is_err() {
-                        start.add(keep).write_bytes(0, used - keep);
-                    }
+                if used > keep && !self.give_back(keep, used - keep) {
+                    start.add(keep).write_bytes(0, used - keep);
                 }
             }
             patch(std::slice::from_raw_parts_mut(start, length));
+        }
+    }
+
+    /// Gives whole pages back to the kernel, which hands out zeros in their place; or it refuses.
+    fn give_back(&mut self, from: usize, length: usize) -> bool {
+        assert!(from.is_multiple_of(4096) && from + length <= self.size, "outside of the arena");
+        // SAFETY: in the mapping (checked), and above all that is in use, by the callers' words.
+        unsafe {
+            let start = NonNull::new_unchecked(self.base.as_ptr().cast::<u8>().add(from).cast());
+            madvise(start, length, MmapAdvise::MADV_DONTNEED).is_ok()
         }
     }
 

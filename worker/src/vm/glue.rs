@@ -7,6 +7,7 @@
 
 mod base;
 mod place;
+mod raw;
 mod run;
 mod values;
 
@@ -40,6 +41,13 @@ unsafe extern "C-unwind" {
     /// Turns LuaJIT's compiler on, off, or flushes it.
     pub fn luaJIT_setmode(state: *mut lua_State, index: c_int, mode: c_int) -> c_int;
 }
+
+/// For [`luaJIT_setmode`]: the compiler as a whole, which this alone turns off.
+pub const MODE_ENGINE: c_int = 0;
+/// Turns it on.
+pub const MODE_ON: c_int = 0x100;
+/// Drops what it has compiled.
+pub const MODE_FLUSH: c_int = 0x200;
 
 /// Functions that answer HTTP methods, by name.
 pub const METHODS: [&CStr; 7] = [c"GET", c"HEAD", c"POST", c"PUT", c"PATCH", c"DELETE", c"OPTIONS"];

@@ -5,6 +5,33 @@
 /// Differences are noted by blocks of this many bytes (a cache line).
 const BLOCK: usize = 64;
 
+/// A copy of a state that begins where a cache line does.
+#[derive(Debug, Default)]
+pub struct Image {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Image {
+    /// A copy of these bytes.
+    #[must_use]
+    pub fn of(state: &[u8]) -> Image {
+        let mut bytes: Vec<u8> = Vec::with_capacity(state.len() + BLOCK);
+        let start = bytes.as_ptr().align_offset(BLOCK).min(BLOCK);
+        bytes.resize(start, 0);
+        bytes.extend_from_slice(state);
+        Image { bytes, start }
+    }
+}
+
+impl std::ops::Deref for Image {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
 /// What a script's state differs in from the base image.
 #[derive(Debug)]
 pub struct Delta {
@@ -77,7 +104,7 @@ fn same(base: &[u8], now: &[u8], at: usize, end: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Delta;
+    use super::{BLOCK, Delta, Image};
     use proptest::prelude::*;
 
     proptest! {
@@ -92,6 +119,15 @@ mod tests {
             state.resize(delta.length(), 0);
             delta.apply(&mut state);
             prop_assert_eq!(state, now);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_image_is_a_copy_at_the_start_of_a_cache_line(state: Vec<u8>) {
+            let image = Image::of(&state);
+            prop_assert!(image.as_ptr().addr().is_multiple_of(BLOCK));
+            prop_assert_eq!(&image[..], &state[..]);
         }
     }
 

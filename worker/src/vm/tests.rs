@@ -19,6 +19,7 @@ fn load(vm: &mut Vm, script: u64, text: &str) {
 fn run(vm: &mut Vm, script: u64, payload: &str) -> Result<String, String> {
     let invoke = Invoke {
         invocation: 1,
+        epoch: 0,
         script,
         entry: Entry::Message { subject: "s" },
         headers: vec![],
@@ -167,6 +168,16 @@ fn script() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn a_base_image_has_no_holes() {
+    // A build that asks for other blocks the second time would show in a few.
+    for jit in [false, true].repeat(8) {
+        let vm = vm(jit);
+        let (image, used) = (vm.base.len(), vm.arena.usage().0);
+        assert!(image < used + used / 20, "{image} bytes for {used}");
+    }
+}
+
 /// The arena's bytes without the state of `math.random`, which differs for each run on purpose.
 fn settled(vm: &Vm) -> Vec<u8> {
     let mut bytes = vm.arena_bytes().to_vec();
@@ -259,6 +270,7 @@ fn methods_answer_http() {
     let mut http = |method, declared| {
         let invoke = Invoke {
             invocation: 1,
+            epoch: 0,
             script: 1,
             entry: Entry::Http { subject: "s", method, url: "/x", declared },
             headers: vec![("h", b"v")],

@@ -7,7 +7,7 @@ use msgscript_proto::message::{Engine, Setup, ToWorker};
 use msgscript_proto::{VERSION, codec};
 use msgscript_worker::jail::sys;
 use msgscript_worker::link::Link;
-use msgscript_worker::{heap, serve::PROTOCOL};
+use msgscript_worker::{heap, serve::PROTOCOL, slate};
 
 mod bound;
 mod budget;
@@ -40,6 +40,9 @@ fn main() {
 
 /// Gives the status to exit with.
 fn run() -> i32 {
+    if slate::open().is_err() {
+        return PROTOCOL;
+    }
     let mut link = Link::new();
     let Some(setup) = read_setup(&mut link) else { return PROTOCOL };
     match setup.engine {

@@ -9,9 +9,9 @@ use msgscript_proto::codec;
 use msgscript_proto::message::{Invoke, Level, Setup, ToWorker};
 use msgscript_proto::outcome::{Fault, Outcome};
 use msgscript_worker::jail;
-use msgscript_worker::link::Link;
+use msgscript_worker::link::{Link, Received};
 use msgscript_worker::lua::Outside;
-use msgscript_worker::serve::{Broker, PROTOCOL, Reply, run};
+use msgscript_worker::serve::{Answers, Broker, PROTOCOL, Reply, run};
 use tokio::runtime::Runtime;
 use wasmtime::Engine;
 
@@ -32,9 +32,9 @@ pub fn serve(link: &mut Link, setup: &Setup) -> i32 {
         return status;
     }
     loop {
-        match link.recv() {
-            Ok(Some(bytes)) => {
-                if let Err(status) = worker.handle(bytes) {
+        match link.receive() {
+            Ok(Some(received)) => {
+                if let Err(status) = worker.handle(&received) {
                     return status;
                 }
             }
@@ -51,7 +51,7 @@ struct Worker<'a> {
     /// wasmtime-wasi is async inside. This runs it on the one thread there is, and has no I/O.
     runtime: Runtime,
     bound: Option<Result<Bound, Unbound>>,
-    out: Link,
+    out: Answers,
     /// The way out, shared with what a component calls.
     outside: Arc<Mutex<Broker>>,
 }
@@ -62,18 +62,23 @@ impl<'a> Worker<'a> {
         let engine = engine::running()?;
         signals::interrupt(&engine)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        Ok(Worker { setup, engine, runtime, bound: None, out: Link::new(), outside: Arc::default() })
+        Ok(Worker { setup, engine, runtime, bound: None, out: Answers::default(), outside: Arc::default() })
     }
 
-    fn handle(&mut self, bytes: &[u8]) -> Result<(), i32> {
-        match codec::decode(bytes).map_err(|_| PROTOCOL)? {
+    fn handle(&mut self, received: &Received<'_>) -> Result<(), i32> {
+        match codec::decode(received.bytes).map_err(|_| PROTOCOL)? {
             ToWorker::Bind { artifact } if self.bound.is_none() => {
                 self.bound = Some(bind(&self.engine, artifact));
                 // Only now may anything of the module run.
                 jail::narrow(self.setup).map_err(|_| jail::NOT_JAILED)
             }
             ToWorker::Unload { .. } => Ok(()),
-            ToWorker::Invoke(invoke) => self.invoke(&invoke).map_err(|_| PROTOCOL),
+            ToWorker::Invoke(invoke) => {
+                if self.out.begin(&invoke, received.more).map_err(|_| PROTOCOL)? {
+                    self.invoke(&invoke).map_err(|_| PROTOCOL)?;
+                }
+                Ok(())
+            }
             _ => Err(PROTOCOL),
         }
     }

@@ -7,9 +7,11 @@
 mod decode;
 mod encode;
 mod escape;
+mod number;
+mod scan;
 
 use super::super::Ctx;
-use super::super::value::{Args, Fail, HostFn, Module, Ret};
+use super::super::value::{Arg, Args, Fail, HostFn, Module, Ret};
 
 /// The module.
 pub const MODULE: Module = Module { name: "json", functions: FUNCTIONS, lua: None };
@@ -23,7 +25,9 @@ pub fn encode(ctx: &mut Ctx, args: &Args<'_>, ret: &mut Ret) -> Result<(), Fail>
     if args.is_empty() {
         return Err(args.bad(1, "value expected"));
     }
-    let mut out = Vec::new();
+    // The text is about as long as the tokens are: a string's six bytes more are its quotes, colon and comma.
+    let room = if let Arg::Table(tokens) = args.get(1) { tokens.remaining() } else { 0 };
+    let mut out = Vec::with_capacity(room.min(ctx.memory_limit));
     match encode::value(args.get(1), ctx.memory_limit, &mut out) {
         Ok(()) => ret.str(&out),
         Err(encode::Error::TooLarge) => return Err(Fail::Memory),

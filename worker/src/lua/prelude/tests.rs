@@ -55,6 +55,7 @@ impl State {
         vm.load(&Load { script: 1, parts: vec![Part { name: "t.lua", text: wrapped.as_bytes() }] });
         let ended = vm.invoke(&Invoke {
             invocation: 1,
+            epoch: 0,
             script: 1,
             entry: Entry::Message { subject: "s" },
             headers: vec![],

@@ -9,7 +9,10 @@ use std::ptr;
 use mlua::ffi::{self, lua_State};
 
 use super::values::{CODE, HOST, KINDS, push_function};
-use super::{Host, Stop, arm, host, load_text, luaL_loadbufferx, push_str, rewrite_place, str_at};
+use super::{
+    Host, MODE_ENGINE, MODE_ON, Stop, arm, host, load_text, luaJIT_setmode, luaL_loadbufferx, push_str, raw,
+    rewrite_place, str_at,
+};
 use crate::lua::{modules, prelude};
 use crate::vm::places::INTERNAL;
 use crate::vm::plugins::Opener;
@@ -41,6 +44,14 @@ pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
             ffi::lua_pushstring_(state, name.as_ptr());
             ffi::lua_call(state, 1, 0);
         }
+        // What is compiled depends on addresses and what is collected on hashes, but each build shall ask for the
+        // same blocks. The collector goes on after the next full collection.
+        luaJIT_setmode(state, 0, MODE_ENGINE);
+        ffi::lua_gc(state, ffi::LUA_GCSTOP, 0);
+        if !raw::check(state) {
+            push_str(state, b"this LuaJIT stores its values in another way");
+            ffi::lua_error(state);
+        }
         push_host_table(state);
         for chunk in prelude::BASE {
             // Our own bytecode, made by our build. A compiler would leave holes in the image, too.
@@ -57,6 +68,9 @@ pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
             ffi::lua_pushvalue(state, -2);
             ffi::lua_call(state, 1, 0);
         }
+        if jit {
+            luaJIT_setmode(state, 0, MODE_ENGINE | MODE_ON);
+        }
         0
     }
 }
@@ -65,7 +79,7 @@ pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
 unsafe fn push_host_table(state: *mut lua_State) {
     // SAFETY: below `build`.
     unsafe {
-        ffi::lua_createtable(state, 0, 64);
+        ffi::lua_createtable(state, 0, 12);
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, HOST);
         let natives: [(ffi::lua_CFunction, &CStr); 6] = [
@@ -86,11 +100,24 @@ unsafe fn push_host_table(state: *mut lua_State) {
         ffi::lua_setfield(state, -2, c"kinds".as_ptr());
         ffi::lua_createtable(state, 0, 0);
         ffi::lua_rawseti_(state, ffi::LUA_REGISTRYINDEX, CODE);
-        for (number, (name, _)) in modules::BASE.iter().copied().flatten().enumerate() {
-            push_str(state, name.as_bytes());
-            push_function(state, number);
-            ffi::lua_rawset(state, -3);
+        // The functions of `modules::BASE` are made when they are asked for: most are asked for once.
+        ffi::lua_createtable(state, 0, 1);
+        ffi::lua_pushcclosure(state, host_function, 0);
+        ffi::lua_setfield(state, -2, c"__index".as_ptr());
+        ffi::lua_setmetatable(state, -2);
+    }
+}
+
+/// `host["NAME"]`: the function of [`modules::BASE`] of that name, or nil.
+unsafe extern "C-unwind" fn host_function(state: *mut lua_State) -> c_int {
+    // SAFETY: called by LuaJIT with the table and a key.
+    unsafe {
+        let name = str_at(state, 2).unwrap_or(b"");
+        match modules::BASE.iter().copied().flatten().position(|(known, _)| known.as_bytes() == name) {
+            Some(number) => push_function(state, number),
+            None => ffi::lua_pushnil(state),
         }
+        1
     }
 }
 

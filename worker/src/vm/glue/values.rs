@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mlua::ffi::{self, lua_State};
 
+use super::raw::{Table, Value};
 use super::{Host, Stop, arm, host, push_str, str_at};
 use crate::lua::value::{Arg, Args, Fail, Handle, Kind, MAX_DEPTH, Token, Tokens};
 
@@ -113,7 +114,12 @@ unsafe fn read_args(state: *mut lua_State) {
                 ffi::LUA_TTABLE => {
                     let start = host(state).flat.position();
                     host(state).seen.clear();
-                    flatten(state, index, 0);
+                    if flatten_table(host(state), Table::at(state, index), 0).is_err() {
+                        ffi::luaL_where(state, 1);
+                        push_str(state, b"table nests too deeply");
+                        ffi::lua_concat(state, 2);
+                        ffi::lua_error(state);
+                    }
                     Arg::Table(Tokens::new(&[], start))
                 }
                 other => Arg::Other(type_name(other)),
@@ -143,70 +149,67 @@ fn type_name(kind: c_int) -> &'static str {
 }
 
 /// The handle that a userdata holds. All that scripts can get hold of are made by `push_value`.
+fn handle_of(userdata: &[u8]) -> Option<Handle> {
+    let (kind, index) = userdata.split_first_chunk()?;
+    let kind = Kind::of(u32::from_ne_bytes(*kind))?;
+    Some(Handle { kind, index: u32::from_ne_bytes(index.try_into().ok()?) })
+}
+
+/// The handle in the userdata at an index.
 unsafe fn handle_at(state: *mut lua_State, index: c_int) -> Option<Handle> {
-    // SAFETY: `index` is a full userdata; its size is checked before it is read.
+    // SAFETY: `index` is a full userdata, which is as long as it says.
     unsafe {
-        if ffi::lua_objlen(state, index) != size_of::<[u32; 2]>() {
-            return None;
-        }
-        let [kind, index] = ffi::lua_touserdata(state, index).cast::<[u32; 2]>().read();
-        let kind = Kind::of(kind)?;
-        Some(Handle { kind, index })
+        let (data, length) = (ffi::lua_touserdata(state, index), ffi::lua_objlen(state, index));
+        handle_of(std::slice::from_raw_parts(data.cast(), length))
     }
 }
 
-/// Appends the tokens of the value at an index to `Host::flat`.
-unsafe fn flatten(state: *mut lua_State, index: c_int, depth: usize) {
-    // SAFETY: below `dispatch`. Raises for depth before anything that needs a drop exists; `lua_next`
-    // gets the keys that it gave.
-    unsafe {
-        let flat = &mut host(state).flat;
-        match ffi::lua_type(state, index) {
-            ffi::LUA_TNIL => flat.nil(),
-            ffi::LUA_TBOOLEAN => flat.bool(ffi::lua_toboolean(state, index) != 0),
-            ffi::LUA_TNUMBER => flat.num(ffi::lua_tonumber(state, index)),
-            ffi::LUA_TSTRING => flat.str(str_at(state, index).unwrap_or(b"")),
-            ffi::LUA_TUSERDATA => match handle_at(state, index) {
-                Some(handle) => flat.handle(handle),
-                None => flat.other("userdata"),
-            },
-            ffi::LUA_TTABLE => flatten_table(state, index, depth),
-            other => flat.other(type_name(other)),
-        }
+/// A table nests deeper than [`MAX_DEPTH`].
+struct TooDeep;
+
+/// Appends the tokens of a value to `Host::flat`.
+#[inline]
+unsafe fn flatten(host: &mut Host, value: Value, depth: usize) -> Result<(), TooDeep> {
+    match value {
+        Value::Nil => host.flat.nil(),
+        Value::Bool(value) => host.flat.bool(value),
+        Value::Num(value) => host.flat.num(value),
+        Value::Str(bytes) => host.flat.str(bytes),
+        // SAFETY: the caller's promise: a value of the arguments, which live.
+        Value::Table(table) => return unsafe { flatten_table(host, table, depth) },
+        Value::Userdata(bytes) => match handle_of(bytes) {
+            Some(handle) => host.flat.handle(handle),
+            None => host.flat.other("userdata"),
+        },
+        Value::Other(name) => host.flat.other(name),
     }
+    Ok(())
 }
 
-unsafe fn flatten_table(state: *mut lua_State, index: c_int, depth: usize) {
-    // SAFETY: as in `flatten`.
-    unsafe {
-        let address = ffi::lua_topointer(state, index) as usize;
-        let Host { flat, seen, .. } = host(state);
-        if let Some(&at) = seen.get(&address) {
-            flat.seen(at);
-            return;
-        }
-        flat.begin_table();
-        seen.insert(address, flat.position());
-        if depth >= MAX_DEPTH {
-            ffi::luaL_where(state, 1);
-            push_str(state, b"table nests too deeply");
-            ffi::lua_concat(state, 2);
-            ffi::lua_error(state);
-        }
-        ffi::luaL_checkstack(state, 4, c"table nests too deeply".as_ptr());
-        ffi::lua_pushvalue(state, index);
-        ffi::lua_pushnil(state);
-        while ffi::lua_next(state, -2) != 0 {
-            flatten(state, ffi::lua_gettop(state) - 1, depth + 1);
-            flatten(state, ffi::lua_gettop(state), depth + 1);
-            ffi::lua_pop(state, 1);
-        }
-        ffi::lua_pop(state, 1);
-        host(state).flat.end_table();
+#[inline(never)]
+unsafe fn flatten_table(host: &mut Host, table: Table, depth: usize) -> Result<(), TooDeep> {
+    if let Some(&at) = host.seen.get(&table.address()) {
+        host.flat.seen(at);
+        return Ok(());
     }
+    host.flat.begin_table();
+    host.seen.insert(table.address(), host.flat.position());
+    if depth >= MAX_DEPTH {
+        return Err(TooDeep);
+    }
+    // SAFETY: as in `flatten`; nothing here calls LuaJIT.
+    unsafe {
+        table.entries(|key, value| {
+            flatten(host, key, depth + 1)?;
+            flatten(host, value, depth + 1)
+        })?;
+    }
+    host.flat.end_table();
+    Ok(())
 }
 
 /// Pushes the value that begins with `token`. The caller has made room for one value.
+#[inline]
 unsafe fn push_value(state: *mut lua_State, token: Token<'static>, tokens: &mut Tokens<'static>) {
     // SAFETY: below `dispatch`; tokens borrow `Host::ret`, which does not change meanwhile.
     unsafe {
@@ -221,11 +224,14 @@ unsafe fn push_value(state: *mut lua_State, token: Token<'static>, tokens: &mut 
     }
 }
 
+#[inline(never)]
 unsafe fn push_table(state: *mut lua_State, tokens: &mut Tokens<'static>) {
     // SAFETY: as in `push_value`.
     unsafe {
         ffi::luaL_checkstack(state, 4, c"value nests too deeply".as_ptr());
-        ffi::lua_createtable(state, 0, 0);
+        let (items, others) = tokens.room();
+        let room = |count: u32| c_int::try_from(count).unwrap_or(c_int::MAX);
+        ffi::lua_createtable(state, room(items), room(others));
         let mut next = 1;
         while let Some(key) = tokens.next() {
             if matches!(key, Token::End) {

@@ -4,6 +4,7 @@
 //! open brackets are kept in a list of bounded length.
 
 use super::super::super::value::Ret;
+use super::scan;
 
 /// How deep arrays and objects may nest (Go: 10,000): every level costs the glue stack slots in Lua.
 pub const MAX_NESTING: usize = 1000;
@@ -19,12 +20,13 @@ pub(super) fn text(bytes: &[u8], ret: &mut Ret) -> Result<(), String> {
     decoder.range.map_or(Ok(()), Err)
 }
 
-/// An open bracket.
+/// An open bracket, the table of which begins there in `ret`.
 #[derive(Clone, Copy)]
 enum Open {
     /// An array and the index of its next item.
-    Array(u32),
-    Object,
+    Array { table: usize, next: u32 },
+    /// An object and how many members it has.
+    Object { table: usize, members: u32 },
 }
 
 struct Decoder<'a> {
@@ -48,8 +50,8 @@ impl Decoder<'_> {
         self.value(false)?;
         while let Some(open) = self.open.last().copied() {
             match open {
-                Open::Array(index) => self.after_item(index)?,
-                Open::Object => self.after_member()?,
+                Open::Array { .. } => self.after_item()?,
+                Open::Object { .. } => self.after_member()?,
             }
         }
         match self.skip_space() {
@@ -58,7 +60,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn after_item(&mut self, index: u32) -> Result<(), String> {
+    fn after_item(&mut self) -> Result<(), String> {
         match self.need()? {
             b',' => self.at += 1,
             b']' => {
@@ -67,18 +69,18 @@ impl Decoder<'_> {
             }
             _ => return Err(self.invalid("after array element")),
         }
-        self.item(index)
+        self.item()
     }
 
     /// One item; a null leaves its index to the next.
-    fn item(&mut self, index: u32) -> Result<(), String> {
+    fn item(&mut self) -> Result<(), String> {
         if self.need()? == b'n' {
             return self.literal(b"null");
         }
-        if let Some(last) = self.open.last_mut() {
-            *last = Open::Array(index + 1);
+        if let Some(Open::Array { next, .. }) = self.open.last_mut() {
+            self.ret.num(f64::from(*next));
+            *next += 1;
         }
-        self.ret.num(f64::from(index));
         self.value(true)
     }
 
@@ -108,6 +110,9 @@ impl Decoder<'_> {
             self.ret.truncate(undo);
             return self.literal(b"null");
         }
+        if let Some(Open::Object { members, .. }) = self.open.last_mut() {
+            *members += 1;
+        }
         self.value(true)
     }
 
@@ -115,12 +120,12 @@ impl Decoder<'_> {
     fn value(&mut self, nested: bool) -> Result<(), String> {
         match self.need()? {
             b'{' => {
-                self.begin(Open::Object)?;
+                self.begin(|table| Open::Object { table, members: 0 })?;
                 if self.need()? == b'}' { self.close() } else { self.member()? }
             }
             b'[' => {
-                self.begin(Open::Array(1))?;
-                if self.need()? == b']' { self.close() } else { self.item(1)? }
+                self.begin(|table| Open::Array { table, next: 1 })?;
+                if self.need()? == b']' { self.close() } else { self.item()? }
             }
             b'"' => self.string()?,
             b't' => {
@@ -141,19 +146,22 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, open: Open) -> Result<(), String> {
+    fn begin(&mut self, open: impl FnOnce(usize) -> Open) -> Result<(), String> {
         if self.open.len() >= MAX_NESTING {
             return Err("exceeded max depth".into());
         }
         self.at += 1;
-        self.open.push(open);
-        self.ret.begin_table();
+        self.open.push(open(self.ret.begin_table()));
         Ok(())
     }
 
     fn close(&mut self) {
         self.at += 1;
-        self.open.pop();
+        match self.open.pop() {
+            Some(Open::Array { table, next }) => self.ret.set_room(table, next - 1, 0),
+            Some(Open::Object { table, members }) => self.ret.set_room(table, 0, members),
+            None => {}
+        }
         self.ret.end_table();
     }
 
@@ -170,6 +178,11 @@ impl Decoder<'_> {
 
     fn number(&mut self) -> Result<(), String> {
         let start = self.at;
+        if let Some((number, length)) = scan::short_number(&self.bytes[start..]) {
+            self.at += length;
+            self.ret.num(number);
+            return Ok(());
+        }
         if self.peek() == b'-' {
             self.at += 1;
         }
@@ -218,8 +231,7 @@ impl Decoder<'_> {
     /// A string, its opening quote next.
     fn string(&mut self) -> Result<(), String> {
         let start = self.at + 1;
-        let plain = self.bytes[start..].iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
-        self.at = start + plain.unwrap_or(self.bytes.len() - start);
+        self.at = start + scan::plain_text(&self.bytes[start..]);
         if self.utf8 && self.bytes.get(self.at) == Some(&b'"') {
             self.ret.str(&self.bytes[start..self.at]);
             self.at += 1;
@@ -235,8 +247,7 @@ impl Decoder<'_> {
     fn escaped(&mut self) -> Result<(), String> {
         loop {
             let rest = &self.bytes[self.at..];
-            let run = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
-            let run = run.unwrap_or(rest.len());
+            let run = scan::plain_text(rest);
             for chunk in rest[..run].utf8_chunks() {
                 self.scratch.extend_from_slice(chunk.valid().as_bytes());
                 for _ in chunk.invalid() {

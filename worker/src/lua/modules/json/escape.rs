@@ -2,9 +2,16 @@
 //!
 //! Takes any bytes, gives valid UTF-8 JSON. Must never let `<`, `>`, `&` or invalid UTF-8 through.
 
+use super::scan::is_safe;
+
 /// Appends a string with its quotes.
 pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    if is_safe(bytes) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         valid(chunk.valid().as_bytes(), out);
         for _ in chunk.invalid() {

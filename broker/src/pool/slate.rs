@@ -1,0 +1,91 @@
+//! The broker's side of a worker's slate (see [`msgscript_proto::slate`]).
+//!
+//! Takes and gives numbers and bytes, by `pread` and `pwrite`: what a worker does to that memory meanwhile can
+//! change what is read, nothing else.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use msgscript_proto::slate::{BUNDLE, EPOCH, LENGTH, MOST, RUNNING, SIZE};
+use nix::errno::Errno;
+use nix::libc::off_t;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::uio::{pread, pwrite};
+use nix::unistd::ftruncate;
+
+/// `MFD_NOEXEC_SEAL` (Linux 6.3): never executable, which some systems demand (`vm.memfd_noexec`).
+const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(8);
+
+/// One worker's.
+#[derive(Debug)]
+pub struct Slate {
+    memory: OwnedFd,
+}
+
+impl Slate {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn new() -> io::Result<Slate> {
+        let flags = MFdFlags::MFD_CLOEXEC;
+        let memory = match memfd_create("slate", flags | NOEXEC_SEAL) {
+            Err(Errno::EINVAL) => memfd_create("slate", flags),
+            other => other,
+        }?;
+        ftruncate(&memory, at(SIZE))?;
+        Ok(Slate { memory })
+    }
+
+    /// A descriptor for the worker.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.memory.try_clone()
+    }
+
+    /// From now on only invocations of this epoch may begin.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_epoch(&self, epoch: u8) -> io::Result<()> {
+        pwrite(&self.memory, &[epoch], at(EPOCH))?;
+        Ok(())
+    }
+
+    /// The invocation that began last, as the worker says. With the epoch set before, no other one of an earlier
+    /// epoch begins.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        let read = || {
+            let mut number = [0; 8];
+            pread(&self.memory, &mut number, at(RUNNING)).map_or(0, |_| u64::from_ne_bytes(number))
+        };
+        // The kernel does not promise to copy a number in one piece.
+        let mut last = read();
+        loop {
+            let again = read();
+            if again == last {
+                return last;
+            }
+            last = again;
+        }
+    }
+
+    /// The bundle of messages that the worker has not sent, or had not a moment ago. Empty if there is none.
+    #[must_use]
+    pub fn kept(&self) -> Vec<u8> {
+        let mut length = [0; 4];
+        let size = pread(&self.memory, &mut length, at(LENGTH)).map_or(0, |_| u32::from_ne_bytes(length));
+        let mut bundle = vec![0; usize::try_from(size).unwrap_or(MOST).min(MOST)];
+        let read = if bundle.is_empty() { Ok(0) } else { pread(&self.memory, &mut bundle, at(BUNDLE)) };
+        bundle.truncate(read.unwrap_or(0));
+        bundle
+    }
+}
+
+/// A place on the slate, for the kernel.
+fn at(offset: usize) -> off_t {
+    off_t::try_from(offset).unwrap_or(off_t::MAX)
+}
