@@ -10,6 +10,7 @@ pub mod drive;
 mod fleet;
 pub mod job;
 mod places;
+mod rights;
 pub mod solo;
 pub mod slate;
 pub mod spawn;
@@ -225,9 +226,10 @@ impl Pool {
                 Ok(())
             }
         };
+        let slowed = full.is_err() && state.rights.is_slowed(&tenant, Instant::now());
         drop(state);
         if let Err((job, limit)) = full {
-            let error = "too many messages are waiting for a worker".to_owned();
+            let error = rights::reason("too many messages are waiting for a worker", slowed);
             return job.fail(Reason::Overloaded, error, limit.to_string(), limit.to_string());
         }
         if wasm {
@@ -251,9 +253,11 @@ impl Pool {
                 let mut state = pool.state.borrow_mut();
                 let late = state.queue.take_all(|job| job.deadline <= now || !job.is_wanted());
                 let empty = state.queue.is_empty();
+                let slowed = |job: Job| (state.rights.is_slowed(job.tenant(), now), job);
+                let late: Vec<_> = late.into_iter().map(slowed).collect();
                 drop(state);
-                for job in late {
-                    job.fail_waiting(now);
+                for (slowed, job) in late {
+                    job.fail_waiting(now, slowed);
                 }
                 if empty {
                     break;
@@ -301,7 +305,8 @@ impl Pool {
                         let idle = view.in_flight == 0;
                         (idle || view.ahead)
                             && (!idle || may_run_more(&state.workers, job))
-                            && (!worker.is_fresh() || may_take_fresh(&mut state.fresh, job, now))
+                            && (!worker.is_fresh()
+                                || may_take_fresh(&mut state.rights, &state.workers, job, now))
                     }
             });
             let Some(job) = next else { break };

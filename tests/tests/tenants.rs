@@ -1,6 +1,6 @@
 //! Tenants: whose scripts answer what, who may call them, and how that changes without a restart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use msgscript_tests::harness::{Broker, Setup, wait_until};
@@ -325,4 +325,47 @@ fn a_neighbours_endless_loops_do_not_keep_anyone_waiting() {
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
     });
+}
+
+#[test]
+fn a_tenant_whose_runs_kill_workers_gets_them_more_slowly() {
+    let script = "function OnMessage(_, what) while what == 'die' do end return what end";
+    let broker = limited("wall = \"400ms\"\ncpu = \"10ms\"", "tenant", script).start();
+    assert_eq!(broker.call("free", "x"), "echo x");
+    let (began, mut deaths) = (Instant::now(), 0);
+    let told = std::iter::repeat_with(|| broker.post("/acme.s", "die")).take(40).find(|answer| {
+        assert_eq!(broker.call("free", "x"), "echo x", "its neighbour is served as ever");
+        deaths += u64::from(answer.reason() == "cpu_time");
+        answer.reason() != "cpu_time"
+    });
+    let told = told.expect("there is an end to killing workers");
+    assert_eq!((told.status, told.reason()), (504, "wait"), "{}", told.text());
+    assert!(told.text().contains("keep killing their workers"), "{}", told.text());
+    // Five at once, then one a second.
+    assert!(deaths >= 5 && deaths <= 6 + began.elapsed().as_secs(), "{deaths}");
+    let event = broker.wait_for_words(&["runs keep killing their workers", "acme"]);
+    assert_eq!(event["level"], "WARN", "{event}");
+
+    // A worker that dies now and then, after good runs, is replaced at once.
+    broker.post_until("/acme.s", "fine", |answer| answer.status == 200);
+    for _ in 0..6 {
+        for _ in 0..25 {
+            assert_eq!(broker.post("/acme.s", "fine").payload("s"), "fine");
+        }
+        let answer = broker.post("/acme.s", "die");
+        assert_eq!(answer.reason(), "cpu_time", "{}", answer.text());
+    }
+}
+
+#[test]
+fn who_is_alone_may_have_as_many_workers_as_its_runs_kill() {
+    let script = "function OnMessage(_, what) while what == 'die' do end return what end";
+    let config = "[[tenant]]\nname = \"acme\"\nsubjects = [\"acme.>\"]\nscripts = \"acme\"\n\
+        [tenant.limits]\nwall = \"400ms\"\ncpu = \"10ms\"\n";
+    let file = format!("--* subject: acme.s\n--* name: s\n{script}\n");
+    let broker = Setup::new().config(config).workers(2).file("acme/s.lua", file).start();
+    for _ in 0..30 {
+        let answer = broker.post("/acme.s", "die");
+        assert_eq!(answer.reason(), "cpu_time", "{}", answer.text());
+    }
 }

@@ -22,6 +22,10 @@ const SOCKET: RawFd = 0;
 /// Buffers above this size, in bytes, are given back after their message.
 const KEEP: usize = 256 << 10;
 
+/// The size of the buffer for packets, in bytes: so many that the allocator asks the kernel for them, whose pages
+/// take no memory before a packet comes that is as long.
+const ROOM: usize = if MAX_PACKET > 256 << 10 { MAX_PACKET } else { 256 << 10 };
+
 /// The worker's end of the socket. There is one in a worker.
 #[derive(Debug)]
 pub struct Link {
@@ -53,8 +57,14 @@ impl Link {
     /// The link over descriptor 0.
     #[must_use]
     pub fn new() -> Link {
+        Link { packet: vec![0; ROOM], ..Link::to_send() }
+    }
+
+    /// The same for sending: without the buffer that receiving takes.
+    #[must_use]
+    pub fn to_send() -> Link {
         Link {
-            packet: vec![0; MAX_PACKET],
+            packet: Vec::new(),
             bundle: 0,
             read: 0,
             assembler: Assembler::new(MAX_MESSAGE),
@@ -106,8 +116,11 @@ impl Link {
 
     /// The size of the next packet, now in the buffer; 0 at the end.
     fn recv_packet(&mut self) -> io::Result<usize> {
+        if self.packet.is_empty() {
+            self.packet = vec![0; ROOM];
+        }
         loop {
-            match recv(SOCKET, &mut self.packet, MsgFlags::empty()) {
+            match recv(SOCKET, &mut self.packet[..MAX_PACKET], MsgFlags::empty()) {
                 Err(Errno::EINTR) => {}
                 Err(Errno::ECONNRESET) => return Ok(0),
                 other => return Ok(other?),

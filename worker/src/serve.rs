@@ -252,7 +252,7 @@ pub fn exhausted(measured: u64) -> ! {
         let limit = LIMIT.load(Relaxed);
         let text = b"memory limit reached";
         let outcome = Outcome::Failed(Failure { fault: Fault::Memory, text, limit, measured });
-        let _ = Link::new().send(&ToBroker::Done { invocation, nanos: 0, memory: measured, outcome });
+        let _ = Link::to_send().send(&ToBroker::Done { invocation, nanos: 0, memory: measured, outcome });
     }
     jail::sys::exit_now(EXHAUSTED)
 }
@@ -282,7 +282,7 @@ impl Broker {
     pub fn new() -> Broker {
         Broker {
             link: Link::new(),
-            out: Link::new(),
+            out: Link::to_send(),
             invocation: 0,
             log_left: 0,
             calls: 0,

@@ -111,8 +111,7 @@ impl Vm {
         std::hint::black_box(text::link());
         let memory = usize::try_from(memory).map_err(|_| nix::Error::EINVAL)?.max(LOAD_LIMIT);
         let mut host = Box::new(Host::new(ctx));
-        let mut plan = glue::Plan { jit, prelude: Vec::new() };
-        compile_prelude(&mut plan, exhausted)?;
+        let mut plan = glue::Plan { jit };
         let mut build = |seats: Building| Built::new(memory, exhausted, &mut host, &mut plan, seats);
         // Built once to see which blocks stay, and again with those side by side.
         let stays = build(Building::Noting)?.arena.noted_seats();
@@ -398,20 +397,6 @@ unsafe fn settle(state: *mut lua_State, jit: bool) {
         }
         ffi::lua_gc(state, ffi::LUA_GCCOLLECT, 0);
         ffi::lua_gc(state, ffi::LUA_GCCOLLECT, 0);
-    }
-}
-
-/// Compiles our own Lua code in an arena of its own.
-fn compile_prelude(plan: &mut glue::Plan, exhausted: fn(u64) -> !) -> Result<(), VmError> {
-    let mut arena = Arena::new(LOAD_LIMIT, Ends { soft: glue::arm, hard: exhausted })?;
-    // SAFETY: as in `Vm::new`; nothing of the state is used once the arena is dropped.
-    unsafe {
-        let state = ffi::lua_newstate(arena::allocate, arena.data());
-        if state.is_null() {
-            return Err(VmError::State);
-        }
-        arena.set_owner(state, std::ptr::null_mut());
-        call(state, glue::compile, plan)
     }
 }
 

@@ -20,7 +20,7 @@ use super::job::{Calling, Job, Work, level};
 use super::spawn::SpawnPlan;
 use super::terms::Terms;
 use super::worker::{PATIENCE, Sentence, Violation, Worker};
-use super::{Pool, verdict, verify};
+use super::{Pool, rights, verdict, verify};
 use crate::audit::{self, Act};
 use crate::cgroup::Leaf;
 use crate::host::{Answer, Call, Caller};
@@ -587,6 +587,9 @@ impl Drive {
             );
         }
         let jobs = std::mem::take(&mut *worker.jobs.borrow_mut());
+        if !retired || !jobs.is_empty() {
+            pool.blame(&worker);
+        }
         for job in jobs {
             sentence.carry_out(job);
         }
@@ -680,13 +683,14 @@ impl Job {
     }
 
     /// Ends a job whose deadline came before a worker.
-    pub(super) fn fail_waiting(self, now: Instant) {
+    /// `slowed`: because its tenant's runs kill their workers.
+    pub(super) fn fail_waiting(self, now: Instant, slowed: bool) {
         let limit = self.wall();
         let waited = match &self.work {
             Work::Run { invocation, .. } => now - invocation.message.arrived,
             Work::Check { .. } => limit,
         };
-        let error = "no worker became free in time".to_owned();
+        let error = rights::reason("no worker became free in time", slowed);
         self.fail(Reason::Wait, error, print_duration(limit), print_duration(waited));
     }
 }

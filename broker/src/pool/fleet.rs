@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use msgscript_proto::message::{Engine, PathRule, Setup};
 
@@ -11,6 +11,7 @@ use super::places::{Move, shares_places};
 use super::spawn::{self, SpawnPlan};
 use super::worker::Worker;
 use super::{Pool, binding, drive};
+use crate::audit::{self, Act};
 use crate::invocation::Reason;
 use crate::plugins;
 
@@ -222,6 +223,17 @@ impl Pool {
                 pool.raise_plugin_workers();
             }
         });
+    }
+
+    /// A run has taken its worker along: its tenant answers for that.
+    pub(super) fn blame(&self, worker: &Worker) {
+        let binding = worker.binding.borrow();
+        let Some(tenant) = binding.as_ref().map(binding::Binding::tenant) else { return };
+        if self.state.borrow_mut().rights.died(tenant, worker.served.get(), Instant::now()) {
+            let text = "runs keep killing their workers: the tenant gets fresh ones more slowly";
+            tracing::warn!(tenant = &**tenant, "{text}");
+            audit::record(Act::WorkerKilled, &audit::Event { tenant, text, ..audit::Event::default() });
+        }
     }
 
     /// A worker is gone: a spare takes its place, and a new one is started behind.

@@ -9,18 +9,13 @@ use msgscript_proto::message::{Engine, Plugin};
 
 use super::fleet::RETRY;
 use super::job::Job;
+use super::rights::Rights;
 use super::worker::Worker;
 use super::{MOST_COSTS, drive};
 use crate::config::value::Isolation;
 use crate::invocation::Tenant;
 use crate::plugins;
-use crate::schedule::{Bucket, Cost, Queue, choose};
-
-/// Fresh workers that a tenant may take: a second, and at once.
-const FRESH: (f64, f64) = (50.0, 100.0);
-
-/// The same where each run has a worker to itself.
-const FRESH_ONCE: (f64, f64) = (2000.0, 500.0);
+use crate::schedule::{Cost, Queue, choose};
 
 /// Workers beyond the configured number, or as many as that if it is more.
 const MOST_EXTRA: usize = 8;
@@ -42,7 +37,7 @@ pub(super) struct State {
     /// Whether runs have workers to themselves: then more spares are kept.
     pub(super) once: bool,
     /// How often tenants may take a fresh worker.
-    pub(super) fresh: HashMap<Tenant, Bucket>,
+    pub(super) rights: Rights,
     /// Whether a script needs plugins, by its id. Empty where there are none.
     pub(super) with_plugins: HashMap<u64, bool>,
     pub(super) pause: Duration,
@@ -63,7 +58,7 @@ impl State {
             costs: HashMap::new(),
             extra: 0,
             once: false,
-            fresh: HashMap::new(),
+            rights: Rights::default(),
             with_plugins: HashMap::new(),
             pause: RETRY.0,
             fault: None,
@@ -110,7 +105,7 @@ impl State {
             let has_none = !self.workers.iter().any(|worker| worker.fits(job));
             let others = self.workers.iter().any(|worker| !worker.is_of_tenant(job.tenant()));
             let beyond = has_none && others && self.extra < configured.max(MOST_EXTRA);
-            if (victim.is_some() || beyond) && may_take_fresh(&mut self.fresh, job, now) {
+            if (victim.is_some() || beyond) && may_take_fresh(&mut self.rights, &self.workers, job, now) {
                 return Some(Move { victim, engine });
             }
         }
@@ -143,7 +138,7 @@ impl State {
         let unbound = || may_bind(&self.workers, &job, self.places).then(|| of(false)).flatten();
         let Some(chosen) = of(true).or_else(unbound) else { return Err(job) };
         let worker = self.workers[chosen].clone();
-        if worker.is_fresh() && !may_take_fresh(&mut self.fresh, &job, Instant::now()) {
+        if worker.is_fresh() && !may_take_fresh(&mut self.rights, &self.workers, &job, Instant::now()) {
             return Err(job);
         }
         if let Err((job, error)) = worker.hand(job) {
@@ -180,14 +175,12 @@ pub(super) fn may_run_more(workers: &[Rc<Worker>], job: &Job) -> bool {
     most == usize::MAX || busy().count() < most
 }
 
-/// Takes the right to a fresh worker: each costs a process, so a tenant has so many a second.
-pub(super) fn may_take_fresh(fresh: &mut HashMap<Tenant, Bucket>, job: &Job, now: Instant) -> bool {
-    let (rate, most) = if job.terms.isolation == Isolation::Invocation { FRESH_ONCE } else { FRESH };
-    if fresh.len() >= MOST_COSTS {
-        fresh.clear();
-    }
-    let bucket = fresh.entry(job.tenant().clone()).or_insert_with(|| Bucket::new(now, most));
-    bucket.take(now, rate, most)
+/// Takes the right to a fresh worker.
+pub(super) fn may_take_fresh(rights: &mut Rights, workers: &[Rc<Worker>], job: &Job, now: Instant) -> bool {
+    let tenant = job.tenant();
+    let once = job.terms.isolation == Isolation::Invocation;
+    let alone = workers.iter().all(|worker| worker.is_fresh() || worker.is_of_tenant(tenant));
+    rights.take(tenant, once, alone, now)
 }
 
 /// Whether one more worker may be bound to this job's module.

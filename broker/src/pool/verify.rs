@@ -5,7 +5,8 @@
 //! reached the worker yet.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::sync::LazyLock;
 
 use msgscript_proto::VERSION;
 use msgscript_proto::message::Setup;
@@ -69,7 +70,7 @@ pub fn verify(pid: u32, setup: &Setup, version: u32, report: &Report) -> Result<
     }
     let check = Check { pid, setup };
     check.report(report)?;
-    let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
+    let status = match status_of(&pid.to_string()) {
         Ok(status) => status,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(VerifyError::Hidden(pid)),
         Err(source) => return Err(VerifyError::Unseen { pid, source }),
@@ -152,12 +153,21 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// Whether a worker that this process starts can empty its bounding set.
+/// What `/proc` says of a process, asked for in one piece: a file without a size is read by many small reads else.
+fn status_of(process: &str) -> io::Result<String> {
+    let mut status = String::with_capacity(4096);
+    fs::File::open(format!("/proc/{process}/status"))?.read_to_string(&mut status)?;
+    Ok(status)
+}
+
+/// Whether a worker that this process starts can empty its bounding set. It never gains or loses that right.
 fn may_empty_bounding_set() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    field(&status, "CapEff")
-        .and_then(|set| u64::from_str_radix(set, 16).ok())
-        .is_some_and(|set| set >> CAP_SETPCAP & 1 == 1)
+    static MAY: LazyLock<bool> = LazyLock::new(|| {
+        field(&status_of("self").unwrap_or_default(), "CapEff")
+            .and_then(|set| u64::from_str_radix(set, 16).ok())
+            .is_some_and(|set| set >> CAP_SETPCAP & 1 == 1)
+    });
+    *MAY
 }
 
 #[cfg(test)]

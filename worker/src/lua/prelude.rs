@@ -5,14 +5,16 @@
 //! `library`, `chunk`, `kinds`). [`LAZY`] is what `host.chunk(name)` gives on first use; such a chunk
 //! is called with `host` too. Scripts reach neither `host` nor the native functions that were replaced.
 
-/// The base environment, in the order in which it is built.
-pub const BASE: &[(&str, &str)] = &[
-    ("base", include_str!("prelude/base.lua")),
-    ("strings", include_str!("prelude/strings.lua")),
-    ("tables", include_str!("prelude/tables.lua")),
-    ("files", include_str!("prelude/files.lua")),
-    ("code", include_str!("prelude/code.lua")),
-];
+/// The bytecode that the build script made of a chunk.
+macro_rules! compiled {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".luac"))
+    };
+}
+
+/// The base environment, in the order in which it is built: bytecode of `prelude/*.lua`.
+pub const BASE: [&[u8]; 5] =
+    [compiled!("base"), compiled!("strings"), compiled!("tables"), compiled!("files"), compiled!("code")];
 
 /// What is rarely used, by name.
 pub const LAZY: &[(&str, &str)] = &[

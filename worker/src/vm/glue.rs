@@ -25,7 +25,7 @@ use super::plugins::Opener;
 use crate::lua::value::{Arg, HostFn, Ret};
 use crate::lua::{Ctx, modules};
 
-pub use base::{Plan, build, compile, keep_code, on_panic, random_state};
+pub use base::{Plan, build, keep_code, on_panic, random_state};
 pub use place::rewrite_place;
 pub use run::{arm, on_error, run};
 

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,8 +33,17 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// Past the longest run, so that its own ending is what the client gets.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a refusal for overload is held back: a client that asks again at once would otherwise take more of
-/// the broker by refusals than others do by answers.
+/// the broker by refusals than others do by answers. At least this long, and less than twice.
 const CALM: Duration = Duration::from_millis(25);
+
+/// How long the next such refusal is held back: evenly spread, since many that were let go at once would come back
+/// at once, and whoever came in between would wait for all of them.
+fn calm() -> Duration {
+    static REFUSALS: AtomicU32 = AtomicU32::new(0);
+    // Multiples of the golden ratio, modulo 1: each falls into the widest gap that the ones before it left.
+    let place = REFUSALS.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
+    CALM + CALM.mul_f64(f64::from(place) / f64::from(u32::MAX))
+}
 
 /// One connection's client.
 pub(super) struct Client<A> {
@@ -167,7 +177,7 @@ async fn run<A: App>(door: &Door<A>, message: Message, scripts: Vec<Rc<Script>>)
     let trace = message.trace.clone();
     let ended = tokio::time::timeout(wait, door.app.call(message, &scripts)).await;
     if ended.as_ref().is_ok_and(|endings| endings.iter().all(|ending| ending.reason == Reason::Overloaded)) {
-        tokio::time::sleep(CALM.min(wait)).await;
+        tokio::time::sleep(calm().min(wait)).await;
     }
     let reply = trace.as_ref().map(|trace| trace.child("reply", SpanKind::Internal));
     let response = match ended {

@@ -3,7 +3,7 @@
 //! The rules are those of [`super`].
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use mlua::ffi::{self, lua_State};
@@ -21,42 +21,6 @@ use crate::vm::plugins::Opener;
 pub struct Plan {
     /// Whether LuaJIT's compiler is to be there.
     pub jit: bool,
-    /// The prelude's chunks, compiled by [`compile`].
-    pub prelude: Vec<Vec<u8>>,
-}
-
-/// Compiles the prelude in a state of its own and appends each chunk's bytecode to the plan. The state that
-/// is imaged loads that: what a compiler leaves behind would be holes in the image. Called under
-/// `lua_cpcall` with the plan as its argument.
-pub unsafe extern "C-unwind" fn compile(state: *mut lua_State) -> c_int {
-    // SAFETY: called by LuaJIT; argument 1 is the plan, which is alive and nobody else's. What may raise is
-    // called while nothing that needs a drop is on this frame.
-    unsafe {
-        let plan = ffi::lua_touserdata(state, 1).cast::<Plan>();
-        for (name, source) in prelude::BASE {
-            load_internal(state, name, source);
-            let prelude: &mut Vec<Vec<u8>> = &mut (*plan).prelude;
-            prelude.push(Vec::new());
-            let chunk = prelude.last_mut().map_or(ptr::null_mut(), ptr::from_mut);
-            ffi::lua_dump_(state, append, chunk.cast());
-            ffi::lua_settop(state, 1);
-        }
-        0
-    }
-}
-
-/// Takes a piece of bytecode (`lua_Writer`).
-unsafe extern "C-unwind" fn append(
-    _: *mut lua_State,
-    piece: *const c_void,
-    size: usize,
-    chunk: *mut c_void,
-) -> c_int {
-    // SAFETY: called by LuaJIT with a piece of that size and the vector that `compile` gave.
-    unsafe {
-        (*chunk.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(piece.cast(), size));
-    }
-    0
 }
 
 /// Opens the libraries and runs the prelude. Called once, under `lua_cpcall`, with the plan as its argument.
@@ -89,9 +53,8 @@ pub unsafe extern "C-unwind" fn build(state: *mut lua_State) -> c_int {
             ffi::lua_error(state);
         }
         push_host_table(state);
-        let prelude: &Vec<Vec<u8>> = &(*plan).prelude;
-        for chunk in prelude {
-            // Our own bytecode, made by `compile` a moment ago.
+        for chunk in prelude::BASE {
+            // Our own bytecode, made by our build. A compiler would leave holes in the image, too.
             if luaL_loadbufferx(
                 state,
                 chunk.as_ptr().cast(),
