@@ -16,10 +16,10 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
-use super::equal::Equal;
 use mlua::ffi::lua_State;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
+use super::equal::Equal;
 use seats::Seats;
 pub use seats::seat;
 
