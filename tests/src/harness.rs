@@ -43,6 +43,12 @@ fn of_matrix(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether each run has a worker to itself, which takes far longer than a short run.
+#[must_use]
+pub fn is_each_run_alone() -> bool {
+    of_matrix(ISOLATION).is_some_and(|isolation| isolation == "invocation")
+}
+
 /// How a broker is to be started.
 #[derive(Debug, Default)]
 pub struct Setup {
