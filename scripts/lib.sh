@@ -37,3 +37,22 @@ require_rust() {
     fi
     command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; return 1; }
 }
+
+# What is hostile once more, with LuaJIT's compiler and with a worker for each run: what ends it is not the same.
+# Without the word `whole`, of those runs that each take a process only what differs most.
+hostile_matrix() {
+    local status=0 isolation jit some
+    for isolation in tenant invocation; do
+        for jit in '' on; do
+            [ "$isolation$jit" != tenant ] || continue
+            some=(endless_runs_end compiled_loops_end memory_bombs deep_recursion output_and_logs)
+            [ "$isolation" != tenant ] && [ "${1:-}" != whole ] || some=()
+            echo "isolation $isolation, compiler ${jit:-off}"
+            export MSGSCRIPT_TEST_ISOLATION=$isolation MSGSCRIPT_TEST_JIT=$jit
+            timeout 10m cargo test --workspace --locked --test escapes || status=1
+            timeout 15m cargo test --workspace --locked --test hostile -- "${some[@]}" || status=1
+        done
+    done
+    unset MSGSCRIPT_TEST_ISOLATION MSGSCRIPT_TEST_JIT
+    return "$status"
+}

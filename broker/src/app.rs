@@ -4,6 +4,7 @@ mod accounts;
 mod build;
 mod doors;
 mod front;
+mod lasting;
 mod site;
 
 use std::cell::{OnceCell, RefCell};

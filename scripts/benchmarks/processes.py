@@ -52,16 +52,15 @@ def tree(pid):
 
 
 def cpu_seconds(pids):
-    """CPU time that these have used so far, all their threads together."""
+    """CPU time that these have used so far, with all their threads, those that have ended too."""
     total = 0
     for pid in pids:
         try:
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-                    total += int(file.read().split()[0])
+            # The process's CPU-time clock, as clock_getcpuclockid(3) makes it.
+            total += time.clock_gettime(~pid << 3 | 2)
         except OSError:
             pass
-    return total / 1e9
+    return total
 
 
 def memory_kib(pid, what):

@@ -1,5 +1,6 @@
 //! A real broker with real workers for one test: its own folder, its own ports, ended with the test.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -441,11 +442,12 @@ impl Broker {
     #[must_use]
     pub fn busy_workers(&self, count: usize) -> Vec<u32> {
         let deadline = Instant::now() + PATIENCE;
-        let start: Vec<(u32, u64)> = self.workers().into_iter().map(|pid| (pid, cpu_ticks(pid))).collect();
+        let mut first_seen: HashMap<u32, u64> = HashMap::new();
         loop {
-            // A spare that starts up uses some, too: a run in a loop uses more.
-            let busy = start.iter().filter(|(pid, before)| cpu_ticks(*pid) >= before + 10);
-            let busy: Vec<u32> = busy.map(|(pid, _)| *pid).collect();
+            // A spare that starts up uses some, too: a run in a loop uses more. Some are started for the run.
+            let ticks = self.workers().into_iter().map(|pid| (pid, cpu_ticks(pid)));
+            let busy = ticks.filter(|(pid, now)| *now >= *first_seen.entry(*pid).or_insert(*now) + 10);
+            let busy: Vec<u32> = busy.map(|(pid, _)| pid).collect();
             if busy.len() >= count {
                 return busy;
             }

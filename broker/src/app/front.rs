@@ -1,8 +1,13 @@
 //! The core as the HTTP door sees it.
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use super::lasting::Lasting;
 use super::{Core, site};
 use crate::access::HttpAccess;
 use crate::access::webhook::Webhook;
@@ -53,21 +58,10 @@ impl ingress::App for Front {
     }
 
     async fn call(&self, message: Message, scripts: &[Rc<Script>]) -> Vec<Ending> {
-        let core = &self.0;
-        // Tasks of their own: a client that goes away stops nothing.
-        let messages = std::iter::repeat_n(message, scripts.len());
-        let runs = scripts.iter().zip(messages).map(|(script, message)| {
-            tokio::task::spawn_local(pipeline::run(core.clone(), script.clone(), message))
-        });
-        let runs: Vec<_> = runs.collect();
-        let mut endings = Vec::with_capacity(runs.len());
-        for (script, run) in scripts.iter().zip(runs) {
-            endings.push(run.await.unwrap_or_else(|error| {
-                let reason = Reason::Internal;
-                Ending::failed(core.pool.next_id(), script, reason, error.to_string())
-            }));
+        if let [script] = scripts {
+            return vec![run(&self.0, script, message).await];
         }
-        endings
+        join_all(scripts.iter().map(|script| run(&self.0, script, message.clone()))).await
     }
 
     fn tracer(&self) -> Option<&Tracer> {
@@ -93,4 +87,13 @@ impl ingress::App for Front {
     fn metrics(&self) -> String {
         telemetry::metrics::render(&self.0)
     }
+}
+
+/// One script's run. A client that goes away does not stop it.
+async fn run(core: &Rc<Core>, script: &Rc<Script>, message: Message) -> Ending {
+    let run = AssertUnwindSafe(pipeline::run(core.clone(), script.clone(), message));
+    Lasting::new(run.catch_unwind()).await.unwrap_or_else(|_| {
+        let text = "the broker failed at this message; its log tells where".to_owned();
+        Ending::failed(core.pool.next_id(), script, Reason::Internal, text)
+    })
 }
