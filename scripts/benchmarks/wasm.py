@@ -1,7 +1,7 @@
 """What an invocation of a WebAssembly command costs in its worker, as CPU time of that process.
 
-wasm.py PROGRAMS SCRIPTS LOADS WORKERS... prints a line of JSON for each command of the folder SCRIPTS (`hello` and
-`words`), number in flight and folder of WORKERS. Rounds are interleaved; the figure is their median. The engine alone,
+wasm.py PROGRAMS SCRIPTS FLIGHTS WORKERS... prints a line of JSON for each command in the folder SCRIPTS, number in
+flight (`16,64`) and folder with the programs of workers. Rounds are interleaved; the figure is their median. The engine alone,
 embedded (`wasm_peer`), runs in each round too.
 """
 import json
@@ -15,31 +15,19 @@ from processes import Processes, cpu_seconds, load, tree
 ROUNDS = 5
 
 
-def of(pids, name):
-    """Those that run this program."""
-    found = []
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                program = file.read().split(b"\0")[0].decode()
-        except OSError:
-            continue
-        if os.path.basename(program) == name:
-            found.append(pid)
-    return found
-
-
 class Server:
     def __init__(self, running, scripts, folder):
         self.process, ready = running.broker(
-            scripts, "--embedded-nats", "127.0.0.1:0", "--worker-dir", folder, "--log-level", "error")
-        self.nats = ready["nats"]
+            scripts, "--worker-dir", folder)
+        self.http = ready["http"]
 
     def cost(self, name, flight, seconds):
         """Microseconds of an invocation in its worker."""
-        workers = of(tree(self.process.pid), "msgscript-worker-wasm")
+        # Nothing but these commands runs: the other workers do nothing meanwhile.
+        workers = [pid for pid in tree(self.process.pid) if pid != self.process.pid]
         before = cpu_seconds(workers)
-        report = load("load-nats", to=self.nats, what=f"funcs.wasm.{name}", flight=flight, seconds=seconds)
+        report = load("load-http", to=self.http, what=f"/funcs.wasm.{name}", flight=flight, seconds=seconds,
+                      has='"error":""')
         return (cpu_seconds(workers) - before) / report["requests"] * 1e6
 
 
@@ -53,14 +41,15 @@ def peer(programs, module):
 def main():
     programs, scripts, flights, folders = sys.argv[1], sys.argv[2], sys.argv[3].split(","), sys.argv[4:]
     processes.BIN = programs
+    names = sorted(name[:-5] for name in os.listdir(scripts) if name.endswith(".wasm"))
     figures = {}
     with Processes() as running:
         servers = {folder: Server(running, scripts, folder) for folder in folders}
         for server in servers.values():
-            for name in ("hello", "words"):
+            for name in names:
                 server.cost(name, 1, 0.3)
         for _ in range(ROUNDS):
-            for name in ("hello", "words"):
+            for name in names:
                 figures.setdefault((name, "-", "engine alone"), []).append(
                     peer(programs, os.path.join(scripts, f"{name}.wasm")))
                 for flight in flights:

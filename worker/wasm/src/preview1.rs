@@ -36,15 +36,19 @@ pub struct Preview1 {
 
 impl Preview1 {
     /// An instance's own. `output`: standard output and error.
-    pub fn new(output: (Sink, Sink), environment: Environment, open: Descriptors, budget: Budget) -> Preview1 {
+    pub fn new(
+        output: (Sink, Sink),
+        environment: Environment,
+        open: Descriptors,
+        budget: Budget,
+    ) -> Preview1 {
         Preview1 { wasi: None, output, environment, open, budget }
     }
 
     fn wasi(&mut self) -> &mut WasiP1Ctx {
         let (stdout, stderr) = &self.output;
-        self.wasi.get_or_insert_with(|| {
-            Surroundings::writing(stdout.clone(), stderr.clone()).builder().build_p1()
-        })
+        self.wasi
+            .get_or_insert_with(|| Surroundings::writing(stdout.clone(), stderr.clone()).builder().build_p1())
     }
 }
 
