@@ -20,10 +20,6 @@ const TABLES: u32 = 64;
 /// Elements of a table at most.
 const TABLE_ELEMENTS: usize = 200_000;
 
-/// So much of a table is wiped by writing zeros, in bytes: a system call and a page fault would cost more than the
-/// few entries that most tables have.
-const TABLE_KEPT: usize = 4 << 10;
-
 /// Addresses that a memory takes, in bytes: all that 32 bits reach, so that no access need be checked.
 /// Reserved once, before the jail closes; only what an instance uses counts as memory.
 const RESERVED: u64 = 4 << 30;
@@ -50,7 +46,6 @@ pub fn running() -> Result<Engine> {
         .max_unused_warm_slots(0)
         // What a run leaves is wiped when it ends, before the next one's secrets come.
         .decommit_batch_size(1)
-        .table_keep_resident(TABLE_KEPT)
         .pagemap_scan(Enabled::No);
     let mut config = config()?;
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
