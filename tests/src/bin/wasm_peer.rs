@@ -2,7 +2,7 @@
 //! what `wasmtime run` does with a module, with a compiled one, and what a server that embeds the engine pays.
 //!
 //! `wasm_peer FILE RUNS` prints microseconds of each as JSON: compile and run, read the compiled form and run, and
-//! (the mean of RUNS) a fresh instance's run.
+//! (the mean of RUNS) a fresh instance's run, which is also given in CPU time.
 
 #![allow(unsafe_code)]
 
@@ -51,6 +51,13 @@ async fn run(pre: &InstancePre<WasiP1Ctx>) -> Result<usize> {
     Ok(out.contents().len())
 }
 
+/// CPU time of this thread, in nanoseconds.
+fn cpu_nanos() -> anyhow::Result<u128> {
+    let all = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let first = all.split_whitespace().next();
+    Ok(first.and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
+}
+
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let (Some(file), Some(runs)) = (args.next(), args.next()) else { anyhow::bail!("wasm_peer FILE RUNS") };
@@ -76,11 +83,15 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(run(&pre)).map_err(anyhow::Error::msg)?;
     let read = micros(began);
 
+    let used = cpu_nanos()?;
     let began = Instant::now();
     for _ in 0..runs {
         runtime.block_on(run(&pre)).map_err(anyhow::Error::msg)?;
     }
-    let warm = began.elapsed().as_nanos() as f64 / f64::from(runs) / 1000.0;
-    println!(r#"{{"compile_us":{compile},"artifact_us":{read},"warm_us":{warm:.1}}}"#);
+    let each = |nanos: u128| nanos as f64 / f64::from(runs) / 1000.0;
+    let (warm, used) = (each(began.elapsed().as_nanos()), each(cpu_nanos()? - used));
+    println!(
+        r#"{{"compile_us":{compile},"artifact_us":{read},"warm_us":{warm:.1},"warm_cpu_us":{used:.1}}}"#
+    );
     Ok(())
 }

@@ -7,17 +7,17 @@
 
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::{Engine, InstancePre, Module, Precompiled, Result, bail};
+use wasmtime::{Engine, Module, Precompiled, Result, bail};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use crate::preview1::{self, Preview1};
+use crate::preview1::{self, Prepared};
 use crate::preview2::{self, Preview2};
 
 /// A module, ready to run.
 pub enum Bound {
     /// A WASI preview 1 command.
-    Command(InstancePre<Preview1>),
+    Command(Prepared),
     /// A component of the world `wasi:cli/command`.
     Component(CommandPre<Preview2>),
     /// A component of the world `wasi:http/proxy`.

@@ -15,7 +15,7 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 use crate::budget::Budget;
 use crate::files::Files;
 use crate::http::Outgoing;
-use crate::preview1::{self, Descriptors, Preview1};
+use crate::preview1::{self, Descriptors, Environment, Prepared, Preview1};
 use crate::preview2::Preview2;
 use crate::run::{Ended, Failed, judge};
 use crate::streams::Sink;
@@ -38,7 +38,11 @@ pub struct Surroundings {
 impl Surroundings {
     /// Those of any run: no input, output kept.
     pub fn new(output: u64) -> Surroundings {
-        let (stdout, stderr) = (Sink::with_limit(output), Sink::keeping(STDERR));
+        Surroundings::writing(Sink::with_limit(output), Sink::keeping(STDERR))
+    }
+
+    /// The same for a run that writes there.
+    pub fn writing(stdout: Sink, stderr: Sink) -> Surroundings {
         let mut builder = WasiCtxBuilder::new();
         // A socket that may not connect anywhere would still be a system call.
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
@@ -49,20 +53,10 @@ impl Surroundings {
     /// Those of a command that answers this.
     fn of(invoke: &Invoke<'_>) -> Surroundings {
         let mut surroundings = Surroundings::new(invoke.limits.output);
-        let (subject, method, url) = match invoke.entry {
-            Entry::Message { subject } => (subject, "", ""),
-            Entry::Http { subject, method, url, .. } => (subject, method, url),
-        };
         let builder = &mut surroundings.builder;
         builder.arg("function");
-        for (name, value) in [("SUBJECT", subject), ("METHOD", method), ("URL", url)] {
+        for (name, value) in variables(invoke) {
             builder.env(name, value.replace('\0', ""));
-        }
-        if invoke.payload.len() <= MOST_IN_ENVIRONMENT
-            && let Ok(payload) = std::str::from_utf8(invoke.payload)
-            && !payload.contains('\0')
-        {
-            builder.env("PAYLOAD", payload);
         }
         surroundings
     }
@@ -73,23 +67,35 @@ impl Surroundings {
     }
 }
 
+/// The environment of a command that answers this.
+fn variables<'a>(invoke: &Invoke<'a>) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let (subject, method, url) = match invoke.entry {
+        Entry::Message { subject } => (subject, "", ""),
+        Entry::Http { subject, method, url, .. } => (subject, method, url),
+    };
+    let small = Some(invoke.payload).filter(|payload| payload.len() <= MOST_IN_ENVIRONMENT);
+    let payload = small.and_then(|payload| std::str::from_utf8(payload).ok());
+    let payload = payload.filter(|payload| !payload.contains('\0'));
+    let always = [("SUBJECT", subject), ("METHOD", method), ("URL", url)];
+    always.into_iter().chain(payload.map(|payload| ("PAYLOAD", payload)))
+}
+
 /// Runs a preview 1 command.
-pub async fn run(
-    pre: &wasmtime::InstancePre<Preview1>,
-    invoke: &Invoke<'_>,
-    outside: Arc<Mutex<Broker>>,
-) -> Ended {
-    let mut surroundings = Surroundings::of(invoke);
-    let wasi = surroundings.builder().build_p1();
+pub async fn run(prepared: &Prepared, invoke: &Invoke<'_>, outside: Arc<Mutex<Broker>>) -> Ended {
+    let (stdout, stderr) = (Sink::with_limit(invoke.limits.output), Sink::keeping(STDERR));
+    let mut environment = Environment::default();
+    for (name, value) in variables(invoke) {
+        environment.set(name, value);
+    }
     let files = Files::new(&invoke.limits, outside);
-    let Surroundings { stdout, stderr, .. } = &surroundings;
     let open = Descriptors::new(files.clone(), invoke.payload.to_vec(), stdout.clone(), stderr.clone());
-    let state = Preview1::new(wasi, open, Budget::new(invoke.limits.memory, files));
-    let mut store = Store::new(pre.module().engine(), state);
+    let budget = Budget::new(invoke.limits.memory, files);
+    let state = Preview1::new((stdout.clone(), stderr.clone()), environment, open, budget);
+    let mut store = Store::new(prepared.engine(), state);
     store.limiter(|state| &mut state.budget);
     store.set_epoch_deadline(1);
-    let result = preview1::run(pre, &mut store).await;
-    ended(result, &store.data().budget, &surroundings)
+    let result = preview1::run(prepared, &mut store).await;
+    ended(result, &store.data().budget, &stdout, &stderr)
 }
 
 /// Runs a component of the world `wasi:cli/command`.
@@ -115,15 +121,14 @@ pub async fn run_component(
         }
     };
     let result = result.await;
-    ended(result, &store.data().budget, &surroundings)
+    ended(result, &store.data().budget, &surroundings.stdout, &surroundings.stderr)
 }
 
-fn ended(result: wasmtime::Result<()>, budget: &Budget, surroundings: &Surroundings) -> Ended {
+fn ended(result: wasmtime::Result<()>, budget: &Budget, stdout: &Sink, stderr: &Sink) -> Ended {
     let (status, trap) = match result.map_or_else(|error| judge(&error, budget), |()| Ok(0)) {
         Ok(status) => (status, None),
         Err(Failed::Trap(text)) => (1, Some(text)),
         Err(failed) => return Ended::Failed(failed),
     };
-    let (stdout, stderr) = (surroundings.stdout.take(), surroundings.stderr.take());
-    Ended::Command { stdout, stderr, status, trap }
+    Ended::Command { stdout: stdout.take(), stderr: stderr.take(), status, trap }
 }

@@ -1,34 +1,67 @@
 //! WASI preview 1 commands: plain modules with a `_start`.
 //!
-//! Clocks, random numbers, environment and exit are the engine's. What has to do with descriptors and paths is ours
-//! ([`calls`]), in its place: the engine's would reach for a file system.
+//! Clocks and random numbers are the engine's. What has to do with descriptors and paths is ours ([`calls`]), in its
+//! place: the engine's would reach for a file system. So are environment and exit, which nearly every command asks
+//! for: one that asks for nothing else never pays for the engine's context, nor for a stack to wait on.
 
 mod calls;
 mod descriptors;
+mod environment;
 mod errno;
 mod memory;
 
-use wasmtime::{Caller, Engine, Extern, InstancePre, Linker, Module, Result, Store, format_err};
+use wasmtime::{Caller, Engine, Extern, InstancePre, Linker, Module, Result, Store, bail, format_err};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::budget::Budget;
+use crate::command::Surroundings;
+use crate::streams::Sink;
 use calls::Call;
 pub use descriptors::Descriptors;
+pub use environment::Environment;
 use errno::{Errno, Stop};
 use memory::Memory;
 
 /// What an instance of a command has.
 pub struct Preview1 {
-    wasi: WasiP1Ctx,
+    /// Made when it is first asked for something: that takes a few system calls for seeds.
+    wasi: Option<WasiP1Ctx>,
+    output: (Sink, Sink),
+    environment: Environment,
     open: Descriptors,
     /// Its memory.
     pub budget: Budget,
 }
 
 impl Preview1 {
-    /// An instance's own.
-    pub fn new(wasi: WasiP1Ctx, open: Descriptors, budget: Budget) -> Preview1 {
-        Preview1 { wasi, open, budget }
+    /// An instance's own. `output`: standard output and error.
+    pub fn new(
+        output: (Sink, Sink),
+        environment: Environment,
+        open: Descriptors,
+        budget: Budget,
+    ) -> Preview1 {
+        Preview1 { wasi: None, output, environment, open, budget }
+    }
+
+    fn wasi(&mut self) -> &mut WasiP1Ctx {
+        let (stdout, stderr) = &self.output;
+        self.wasi
+            .get_or_insert_with(|| Surroundings::writing(stdout.clone(), stderr.clone()).builder().build_p1())
+    }
+}
+
+/// A module that is ready to be run.
+pub struct Prepared {
+    pre: InstancePre<Preview1>,
+    waits: bool,
+}
+
+impl Prepared {
+    /// The engine that it is for.
+    pub fn engine(&self) -> &Engine {
+        self.pre.module().engine()
     }
 }
 
@@ -36,19 +69,30 @@ impl Preview1 {
 ///
 /// # Errors
 /// What it asks for that there is not.
-pub fn prepare(engine: &Engine, module: &Module) -> Result<InstancePre<Preview1>> {
+pub fn prepare(engine: &Engine, module: &Module) -> Result<Prepared> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state: &mut Preview1| &mut state.wasi)?;
+    add_calls(&mut linker)?;
+    if let Ok(pre) = linker.instantiate_pre(module) {
+        return Ok(Prepared { pre, waits: false });
+    }
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, Preview1::wasi)?;
     linker.allow_shadowing(true);
     add_calls(&mut linker)?;
-    linker.instantiate_pre(module)
+    Ok(Prepared { pre: linker.instantiate_pre(module)?, waits: true })
 }
 
 /// Runs it to its end.
 ///
 /// # Errors
 /// A trap, a limit, or an exit status: see [`crate::run::judge`].
-pub async fn run(pre: &InstancePre<Preview1>, store: &mut Store<Preview1>) -> Result<()> {
+pub async fn run(prepared: &Prepared, store: &mut Store<Preview1>) -> Result<()> {
+    let pre = &prepared.pre;
+    if !prepared.waits {
+        // Nothing that it may call ever waits: it runs on this stack.
+        let instance = pre.instantiate(&mut *store)?;
+        return instance.get_typed_func::<(), ()>(&mut *store, "_start")?.call(store, ());
+    }
     let instance = pre.instantiate_async(&mut *store).await?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
     start.call_async(store, ()).await
@@ -73,7 +117,12 @@ macro_rules! calls {
 
 #[rustfmt::skip]
 fn add_calls(linker: &mut Linker<Preview1>) -> Result<()> {
+    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", exit)?;
     calls! { linker:
+        args_get(u32, u32);
+        args_sizes_get(u32, u32);
+        environ_get(u32, u32);
+        environ_sizes_get(u32, u32);
         fd_advise(u32, u64, u64, u32);
         fd_allocate(u32, u64, u64);
         fd_close(u32);
@@ -109,6 +158,15 @@ fn add_calls(linker: &mut Linker<Preview1>) -> Result<()> {
     Ok(())
 }
 
+/// Ends the run: an exit status goes the way of an error.
+fn exit(status: i32) -> Result<()> {
+    // As the engine has it: others are for programs that a signal ended.
+    if !(0..126).contains(&status) {
+        bail!("exit with invalid exit status outside of [0..126)");
+    }
+    Err(I32Exit(status).into())
+}
+
 /// Carries out a call; gives its error number, 0 if it did what it was to do.
 fn answer(
     caller: &mut Caller<'_, Preview1>,
@@ -117,7 +175,8 @@ fn answer(
     let memory = caller.get_export("memory").and_then(Extern::into_memory);
     let memory = memory.ok_or_else(|| format_err!("the module does not export its memory"))?;
     let (bytes, state) = memory.data_and_store_mut(caller);
-    match act(&mut Call { memory: Memory(bytes), open: &mut state.open }) {
+    let Preview1 { open, environment, .. } = &mut *state;
+    match act(&mut Call { memory: Memory(bytes), open, environment }) {
         Ok(()) => Ok(0),
         Err(Stop::Errno(errno)) => {
             if errno == Errno::Nomem {

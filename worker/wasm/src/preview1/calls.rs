@@ -6,6 +6,7 @@
 use msgscript_worker::scratch::{Mode, NodeKind, Reason, Stat, Times, Whence, now};
 
 use super::descriptors::{Descriptor, Descriptors};
+use super::environment::{Environment, NAME};
 use super::errno::{Errno, Stop};
 use super::memory::Memory;
 use crate::files::{device, nanos, seconds};
@@ -44,11 +45,39 @@ pub struct Call<'a> {
     pub memory: Memory<'a>,
     /// What it has open.
     pub open: &'a mut Descriptors,
+    /// Its environment.
+    pub environment: &'a Environment,
 }
 
 type Done = Result<(), Stop>;
 
 impl Call<'_> {
+    pub fn args_sizes_get(&mut self, count: u32, size: u32) -> Done {
+        self.memory.put(count, &1_u32.to_le_bytes())?;
+        self.memory.put(size, &(NAME.len() as u32).to_le_bytes())
+    }
+
+    /// There are no arguments but the name.
+    pub fn args_get(&mut self, list: u32, at: u32) -> Done {
+        self.memory.put(list, &at.to_le_bytes())?;
+        self.memory.put(at, NAME)
+    }
+
+    pub fn environ_sizes_get(&mut self, count: u32, size: u32) -> Done {
+        self.memory.put(count, &self.environment.count().to_le_bytes())?;
+        self.memory.put(size, &(self.environment.text().len() as u32).to_le_bytes())
+    }
+
+    pub fn environ_get(&mut self, list: u32, at: u32) -> Done {
+        self.memory.put(at, self.environment.text())?;
+        for (index, offset) in (0..).zip(self.environment.starts()) {
+            let place = self.memory.place(list, index)?;
+            // The text was put there: this is within 32 bits.
+            self.memory.put(place, &(at + offset).to_le_bytes())?;
+        }
+        Ok(())
+    }
+
     pub fn fd_prestat_get(&mut self, fd: u32, out: u32) -> Done {
         let size = self.root(fd)?.len() as u64;
         // The tag of a folder, 0, and the size of its name.

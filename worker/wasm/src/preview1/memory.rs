@@ -27,6 +27,11 @@ impl Memory<'_> {
         Ok(())
     }
 
+    /// Where the pointer of that index in a list of them is.
+    pub fn place(&self, list: u32, index: u32) -> Result<u32, Stop> {
+        index.checked_mul(4).and_then(|offset| list.checked_add(offset)).ok_or_else(outside)
+    }
+
     /// The vector of that index in a list of them: where, and how many bytes.
     pub fn vector(&self, list: u32, index: u32) -> Result<(u32, u32), Stop> {
         let at = index.checked_mul(8).and_then(|offset| list.checked_add(offset)).ok_or_else(outside)?;
