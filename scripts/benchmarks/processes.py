@@ -51,13 +51,21 @@ def tree(pid):
     return found
 
 
-def cpu_seconds(pids):
-    """CPU time that these have used so far, with all their threads, those that have ended too."""
+def own_cpu_seconds(pid):
+    """CPU time that a process has used, all its threads together, by its clock (clock_getcpuclockid(3))."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def cpu_seconds(servers):
+    """CPU time that these and all below them have used so far, with the threads and processes that have ended."""
     total = 0
-    for pid in pids:
+    for pid in (pid for server in servers for pid in tree(server.pid)):
         try:
-            # The process's CPU-time clock, as clock_getcpuclockid(3) makes it.
-            total += time.clock_gettime(~pid << 3 | 2)
+            total += own_cpu_seconds(pid)
+            # What it has waited for: workers are replaced after so many runs.
+            with open(f"/proc/{pid}/stat") as file:
+                ended = file.read().rsplit(")", 1)[1].split()[13:15]
+            total += sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
         except OSError:
             pass
     return total

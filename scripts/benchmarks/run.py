@@ -77,13 +77,12 @@ class Bench:
         with awake(flight == 1):
             for _ in range(self.args.rounds):
                 for name, (kind, servers, options) in loads.items():
-                    pids = [pid for server in servers for pid in tree(server.pid)]
-                    before = cpu_seconds(pids)
+                    before = cpu_seconds(servers)
                     try:
                         run = load(kind, flight=flight, seconds=self.args.seconds, **options)
                     except RuntimeError as error:
                         sys.exit(f"bench: {name}: {error}")
-                    run["cpu"] = (cpu_seconds(pids) - before) * 1e6 / run["requests"]
+                    run["cpu"] = (cpu_seconds(servers) - before) * 1e6 / run["requests"]
                     results[name].append(run)
         self.data[title] = results
         self.say(report.matrix(title, results, compare))

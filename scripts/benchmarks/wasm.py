@@ -10,25 +10,26 @@ import subprocess
 import sys
 
 import processes
-from processes import Processes, cpu_seconds, load, tree
+from processes import Processes, cpu_seconds, load, own_cpu_seconds
 
 ROUNDS = 5
 
 
 class Server:
     def __init__(self, running, scripts, folder):
-        self.process, ready = running.broker(
-            scripts, "--worker-dir", folder)
+        self.process, ready = running.broker(scripts, "--worker-dir", folder)
         self.http = ready["http"]
 
     def cost(self, name, flight, seconds):
         """Microseconds of an invocation in its worker."""
-        # Nothing but these commands runs: the other workers do nothing meanwhile.
-        workers = [pid for pid in tree(self.process.pid) if pid != self.process.pid]
-        before = cpu_seconds(workers)
+        before = self.workers_seconds()
         report = load("load-http", to=self.http, what=f"/funcs.wasm.{name}", flight=flight, seconds=seconds,
                       has='"error":""')
-        return (cpu_seconds(workers) - before) / report["requests"] * 1e6
+        return (self.workers_seconds() - before) / report["requests"] * 1e6
+
+    def workers_seconds(self):
+        # Nothing but these commands runs: the other workers do nothing meanwhile.
+        return cpu_seconds([self.process]) - own_cpu_seconds(self.process.pid)
 
 
 def peer(programs, module):
