@@ -31,16 +31,19 @@ fn connect(options: &Options) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(&options.to)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LATE))?;
-    stream.write_all(
-        b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB _INBOX.bench-load-generator.* 1\r\n",
-    )?;
+    stream.write_all(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n")?;
+    write!(stream, "SUB {}.* 1\r\n", inbox())?;
     Ok(stream)
 }
 
-fn ask(output: &mut Vec<u8>, options: &Options, id: u64) {
+/// Where answers go. What another run did not wait for must not come to this one.
+fn inbox() -> String {
+    format!("_INBOX.bench-{}", std::process::id())
+}
+
+fn ask(output: &mut Vec<u8>, options: &Options, inbox: &str, id: u64) {
     // Writing to a vector cannot fail.
-    let _ =
-        write!(output, "PUB {} _INBOX.bench-load-generator.{id} {}\r\n", options.what, options.payload.len());
+    let _ = write!(output, "PUB {} {}.{id} {}\r\n", options.what, inbox, options.payload.len());
     output.extend_from_slice(&options.payload);
     output.extend_from_slice(b"\r\n");
 }
@@ -50,9 +53,10 @@ fn closed(options: &Options) -> anyhow::Result<()> {
     let (mut input, mut output) = (Input::default(), Vec::new());
     let mut sent: HashMap<u64, Instant> = HashMap::new();
     let mut next = 0;
+    let inbox = inbox();
     let mut more = |output: &mut Vec<u8>, sent: &mut HashMap<u64, Instant>| {
         next += 1;
-        ask(output, options, next);
+        ask(output, options, &inbox, next);
         sent.insert(next, Instant::now());
     };
     for _ in 0..options.flight {
@@ -84,14 +88,14 @@ fn open(options: &Options, rate: f64) -> anyhow::Result<()> {
     let mut writer = stream.try_clone()?;
     let sending = options.clone();
     let sender = std::thread::spawn(move || -> anyhow::Result<()> {
-        let mut output = Vec::new();
+        let (mut output, inbox) = (Vec::new(), inbox());
         let mut id = 0;
         while id < total {
             if let Some(early) = due(id).checked_duration_since(Instant::now()) {
                 std::thread::sleep(early);
             }
             while id < total && due(id) <= Instant::now() {
-                ask(&mut output, &sending, id);
+                ask(&mut output, &sending, &inbox, id);
                 id += 1;
             }
             writer.write_all(&output)?;
