@@ -15,6 +15,7 @@ pub mod solo;
 pub mod slate;
 pub mod spawn;
 pub mod terms;
+mod unsaid;
 pub mod verdict;
 pub mod verify;
 pub mod worker;
@@ -299,6 +300,7 @@ impl Pool {
                 job.is_wanted()
                     && job.deadline > now
                     && worker.fits(job)
+                    && !worker.unsaid.borrow().has(job.id())
                     && { worker.is_bound() || may_bind(&state.workers, job, state.places) }
                     && {
                         let view = worker.view(job);

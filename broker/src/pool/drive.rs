@@ -173,9 +173,8 @@ impl Drive {
             let Some(first) = jobs.front() else { return };
             (first.deadline <= now, jobs.len() > 1 && now >= worker.began.get() + PATIENCE)
         };
-        if late || stuck {
-            self.take_back();
-        }
+        // Its answer may have been on the slate.
+        let late = ((late || stuck) && self.take_back()) && late;
         // A module's code can be interrupted, which leaves the worker whole. Nothing else has been handed to
         // it by now, so that the signal meets this run or none.
         if late && worker.engine == Engine::Wasm && !worker.interrupted.replace(true) {
@@ -193,43 +192,45 @@ impl Drive {
     }
 
     /// Takes back what was handed over behind the run in progress, and gives out what was answered before it and
-    /// not sent.
-    fn take_back(&mut self) {
+    /// not sent. False if the run has ended, too.
+    fn take_back(&mut self) -> bool {
         let worker = self.worker.clone();
-        worker.taken_back.set(worker.taken_back.get() + 1);
+        let first = || worker.jobs.borrow().front().map(Job::id);
+        let running = first();
         worker.slow.set(true);
         let Ok(began) = worker.end_epoch() else {
-            return self.violation(Violation("its slate cannot be written"));
+            self.violation(Violation("its slate cannot be used"));
+            return false;
         };
-        self.receive_kept(|id| worker.expect_void(id));
-        let unbegun = worker.take_unbegun(began);
+        // One that waits for the broker has nothing to keep.
+        let kept = if worker.in_host_call.get() { Vec::new() } else { worker.kept() };
+        let back = worker.take_back(began, messages(&kept).filter_map(Told::of));
+        for (job, answer) in back.answered {
+            if let Err(violation) = self.answered(job, answer) {
+                self.violation(violation);
+            }
+            worker.limit_cpu_time();
+        }
         if let Some(pool) = self.pool.upgrade() {
-            pool.put_back(unbegun);
+            pool.put_back(back.unbegun);
             if worker.is_idle() {
                 pool.answered(&worker);
             }
         }
+        running == first()
     }
 
-    /// Reads from the slate what the worker has not sent, or had not when it died: answers of jobs that are still
-    /// unanswered. `seen` is told of each.
-    fn receive_kept(&mut self, seen: impl Fn(u64)) {
-        let (bundle, mut at) = (self.worker.kept(), 0);
-        // What is no bundle is no answer: the worker is hostile, and only its own runs wait for it.
-        while let Some(message) =
-            (!bundle.is_empty()).then(|| bundled(&bundle, &mut at).ok().flatten()).flatten()
-        {
-            let Ok(message) = codec::decode(message) else { return };
-            let (ToBroker::Done { invocation, .. } | ToBroker::Returned { invocation }) = message else {
-                return;
-            };
-            if self.worker.jobs.borrow().front().is_none_or(|job| job.id() != invocation) {
-                continue;
+    /// Reads from the slate what the worker had not sent when it died. What it had sent was read before.
+    fn receive_kept(&mut self) {
+        let kept = self.worker.kept();
+        for message in messages(&kept) {
+            let first = self.worker.jobs.borrow().front().map(Job::id);
+            if let ToBroker::Done { invocation, .. } | ToBroker::Returned { invocation } = message
+                && first == Some(invocation)
+                && let Err(violation) = self.message(message)
+            {
+                tracing::error!(worker = self.worker.pid, %violation, "on the slate of a dead worker");
             }
-            if let Err(violation) = self.message(message) {
-                return self.violation(violation);
-            }
-            seen(invocation);
         }
     }
 
@@ -255,7 +256,9 @@ impl Drive {
             return worker.cpu_look.set(Some(look.max(now) + (limit - used).max(Duration::from_millis(1))));
         }
         worker.cpu_look.set(None);
-        self.take_back();
+        if !self.take_back() {
+            return;
+        }
         worker.kill(Sentence {
             reason: Reason::CpuTime,
             error: "CPU time limit reached".to_owned(),
@@ -280,12 +283,17 @@ impl Drive {
 
     /// Reads what is there, up to a turn; false when there is no more.
     fn receive(&mut self, buffer: &mut [u8]) -> bool {
-        let served = self.worker.served.get();
+        let (served, void) = (self.worker.served.get(), !self.worker.unsaid.borrow().is_empty());
         let more = self.receive_packets(buffer);
-        if self.worker.served.get() != served
+        let answered = self.worker.served.get() != served;
+        if answered {
+            self.worker.limit_cpu_time();
+        }
+        // What came back may be handed to it again once it has said so.
+        let cleared = void && self.worker.unsaid.borrow().is_empty();
+        if (answered || cleared)
             && let Some(pool) = self.pool.upgrade()
         {
-            self.worker.limit_cpu_time();
             pool.answered(&self.worker);
         }
         more
@@ -338,28 +346,7 @@ impl Drive {
             ToBroker::Done { invocation, .. } if self.worker.is_void(invocation) => Ok(()),
             ToBroker::Done { invocation, nanos, outcome, .. } => {
                 let job = self.first(invocation)?;
-                let script = job.script().clone();
-                if matches!(outcome, Outcome::NeedsPlugin { .. }) {
-                    return self.needs_plugin(job);
-                }
-                let mut ending = verdict::of_outcome(invocation, &script, &outcome);
-                if ending.reason == Reason::WallTime {
-                    let sentence = self.out_of_time(Some(&job), Instant::now());
-                    (ending.limit, ending.measured) = (sentence.limit, sentence.measured);
-                }
-                if let Some((limit, measured)) = job.over.filter(|_| tells_of_bytes(&ending)) {
-                    (ending.limit, ending.measured) = (print_size(limit), print_size(measured));
-                }
-                let bad = matches!(&outcome, Outcome::Failed(failure) if failure.fault == Fault::Artifact);
-                if let Some(module) = job.module().filter(|_| bad) {
-                    module.bad.set(true);
-                    retire(&self.worker);
-                }
-                self.done(job, |job| job.finish(ending));
-                if let Some(pool) = self.pool.upgrade() {
-                    pool.learn(script.id, nanos);
-                }
-                Ok(())
+                self.answered(job, Told { nanos, outcome })
             }
             ToBroker::Checked { error } => {
                 let job = self.first(0)?;
@@ -389,6 +376,34 @@ impl Drive {
             | ToBroker::Compiled { .. }
             | ToBroker::Sqlite(_) => Err(Violation("a message out of place")),
         }
+    }
+
+    /// A run was answered.
+    fn answered(&self, job: Job, answer: Told<'_>) -> Result<(), Violation> {
+        let Told { nanos, outcome } = answer;
+        let invocation = job.id();
+        let script = job.script().clone();
+        if matches!(outcome, Outcome::NeedsPlugin { .. }) {
+            return self.needs_plugin(job);
+        }
+        let mut ending = verdict::of_outcome(invocation, &script, &outcome);
+        if ending.reason == Reason::WallTime {
+            let sentence = self.out_of_time(Some(&job), Instant::now());
+            (ending.limit, ending.measured) = (sentence.limit, sentence.measured);
+        }
+        if let Some((limit, measured)) = job.over.filter(|_| tells_of_bytes(&ending)) {
+            (ending.limit, ending.measured) = (print_size(limit), print_size(measured));
+        }
+        let bad = matches!(&outcome, Outcome::Failed(failure) if failure.fault == Fault::Artifact);
+        if let Some(module) = job.module().filter(|_| bad) {
+            module.bad.set(true);
+            retire(&self.worker);
+        }
+        self.done(job, |job| job.finish(ending));
+        if let Some(pool) = self.pool.upgrade() {
+            pool.learn(script.id, nanos);
+        }
+        Ok(())
     }
 
     /// The script asked for a plugin before anything of it was seen: it runs again, once, where there is one.
@@ -534,18 +549,12 @@ impl Drive {
         if worker.is_void(invocation) {
             return Ok(());
         }
-        let not_handed = Violation("a job came back that was not handed over");
-        let mut jobs = worker.jobs.borrow_mut();
-        let at = jobs.iter().position(|job| job.id() == invocation && invocation != 0).ok_or(not_handed)?;
-        // The first is running, unless it was noted as begun at the very end of its epoch: once for each.
-        if at == 0 {
-            let credit = worker.taken_back.get().checked_sub(1).filter(|_| !worker.in_host_call.get());
-            worker.taken_back.set(credit.ok_or(not_handed)?);
+        if worker.in_host_call.get() && worker.jobs.borrow().front().map(Job::id) == Some(invocation) {
+            return Err(Violation("a run came back that waits for the broker"));
         }
-        let back = jobs.remove(at);
-        drop(jobs);
+        let back = worker.unsaid.borrow_mut().returned(&mut worker.jobs.borrow_mut(), invocation)?;
         if let Some(pool) = self.pool.upgrade() {
-            pool.put_back(back.into_iter().collect());
+            pool.put_back(vec![back]);
         }
         Ok(())
     }
@@ -559,10 +568,14 @@ impl Drive {
         while worker.sentence.borrow().as_ref().is_none_or(|sentence| sentence.reason != Reason::Crashed)
             && self.receive(&mut buffer)
         {}
-        self.receive_kept(|_| ());
+        self.receive_kept();
         let Some(pool) = self.pool.upgrade() else { return };
         // What kills a worker while it is bound to its module would kill the next one too.
-        let unbegun = if worker.is_untried() { Vec::new() } else { worker.take_unbegun(worker.began_last()) };
+        let unbegun = if worker.is_untried() {
+            Vec::new()
+        } else {
+            worker.take_back(worker.began_last(), std::iter::empty::<(u64, ())>()).unbegun
+        };
         let sentence = worker.sentence.borrow_mut().take();
         let retired = sentence.as_ref().is_some_and(|sentence| sentence.reason == Reason::Cancelled);
         let sentence = sentence.unwrap_or_else(|| {
@@ -602,6 +615,29 @@ impl Drive {
         // Only now that it has left the pool: else it could be given them again.
         pool.put_back(unbegun);
     }
+}
+
+/// How a run ended, by its worker's word.
+struct Told<'a> {
+    nanos: u64,
+    outcome: Outcome<'a>,
+}
+
+impl<'a> Told<'a> {
+    fn of(message: ToBroker<'a>) -> Option<(u64, Told<'a>)> {
+        let ToBroker::Done { invocation, nanos, outcome, .. } = message else { return None };
+        Some((invocation, Told { nanos, outcome }))
+    }
+}
+
+/// The messages of a bundle that a worker kept, up to what is none: then the worker is hostile, and only its own runs
+/// wait for it.
+fn messages(bundle: &[u8]) -> impl Iterator<Item = ToBroker<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let message = (!bundle.is_empty()).then(|| bundled(bundle, &mut at).ok().flatten()).flatten()?;
+        codec::decode(message).ok()
+    })
 }
 
 /// Whether a run ended by the error of a call that would have moved too many bytes.

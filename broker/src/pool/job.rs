@@ -8,6 +8,7 @@ use msgscript_proto::message::{self, Engine, Entry, Invoke, Limits, Load, ToWork
 use tokio::sync::oneshot;
 
 use super::terms::Terms;
+use super::unsaid::Numbered;
 use crate::catalog::Script;
 use crate::host::sql::Clients;
 use crate::host::tcp::Connections;
@@ -81,6 +82,12 @@ pub enum Work {
         /// Who waits for the compiler's word.
         reply: oneshot::Sender<Result<(), String>>,
     },
+}
+
+impl Numbered for Job {
+    fn number(&self) -> u64 {
+        self.id()
+    }
 }
 
 impl Job {

@@ -24,6 +24,7 @@ use super::binding::Binding;
 use super::job::Job;
 use super::slate::Slate;
 use super::spawn::Spawned;
+use super::unsaid::{Back, Unsaid};
 use crate::cgroup::Leaf;
 use crate::config::value::Isolation;
 use crate::invocation::{Reason, Tenant};
@@ -76,13 +77,10 @@ pub struct Worker {
     epoch: Cell<u8>,
     /// Jobs handed over that wait to be sent together: the last ones of `jobs`.
     bundle: RefCell<Bundle>,
-    /// Invocations that were taken back, or whose answers were seen on the slate: what the worker will say of
-    /// them, in this order, counts no more.
-    void: RefCell<VecDeque<u64>>,
+    /// What it will say that counts no more.
+    pub unsaid: RefCell<Unsaid>,
     /// Whether its run took long, or may, so that nothing is to wait behind it.
     pub slow: Cell<bool>,
-    /// How often jobs were taken back since the worker gave one back by itself.
-    pub taken_back: Cell<u32>,
     child: RefCell<Option<Child>>,
     /// Its control group, where there is one.
     pub leaf: Option<Leaf>,
@@ -154,9 +152,8 @@ impl Worker {
             slate,
             epoch: Cell::new(0),
             bundle: RefCell::default(),
-            void: RefCell::default(),
+            unsaid: RefCell::default(),
             slow: Cell::new(false),
-            taken_back: Cell::new(0),
             child: RefCell::new(Some(child)),
             leaf,
             jobs: RefCell::default(),
@@ -418,32 +415,18 @@ impl Worker {
     /// last.
     ///
     /// # Errors
-    /// When that cannot be noted.
+    /// When that cannot be noted, or the worker does not let it be read.
     pub fn end_epoch(&self) -> io::Result<u64> {
         let epoch = self.epoch.get().wrapping_add(1);
         self.slate.set_epoch(epoch)?;
         self.epoch.set(epoch);
-        Ok(self.slate.running())
-    }
-
-    /// The invocation that began last.
-    #[must_use]
-    pub fn began_last(&self) -> u64 {
         self.slate.running()
     }
 
-    /// Takes the jobs behind the one that began last, which was read after the end of their epoch or of the
-    /// worker: none of them has begun or will. What the worker will say of those it was sent is void.
-    pub fn take_unbegun(&self, began: u64) -> Vec<Job> {
-        let mut jobs = self.jobs.borrow_mut();
-        // A check is not noted; nothing is handed over behind one.
-        let at = jobs.iter().position(|job| job.id() == began || job.id() == 0);
-        let unbegun = jobs.split_off(at.map_or(0, |at| at + 1));
-        let mut bundle = self.bundle.borrow_mut();
-        let sent = unbegun.len().saturating_sub(bundle.jobs);
-        (bundle.used, bundle.jobs) = (0, 0);
-        self.void.borrow_mut().extend(unbegun.iter().take(sent).map(Job::id));
-        unbegun.into()
+    /// The invocation that began last, of a worker that has ended.
+    #[must_use]
+    pub fn began_last(&self) -> u64 {
+        self.slate.running().unwrap_or(0)
     }
 
     /// The messages that the worker has not sent, by its slate.
@@ -452,20 +435,19 @@ impl Worker {
         self.slate.kept()
     }
 
-    /// What the worker will say of this invocation, which it has not said yet, is void.
-    pub fn expect_void(&self, invocation: u64) {
-        self.void.borrow_mut().push_back(invocation);
+    /// Takes the jobs behind the one that began last, which was read after the end of their epoch or of the
+    /// worker, and those that were answered on the slate, with their answers.
+    pub fn take_back<A>(&self, began: u64, kept: impl IntoIterator<Item = (u64, A)>) -> Back<Job, A> {
+        let mut bundle = self.bundle.borrow_mut();
+        let unsent = std::mem::take(&mut bundle.jobs);
+        bundle.used = 0;
+        self.unsaid.borrow_mut().take_back(&mut self.jobs.borrow_mut(), began, unsent, kept)
     }
 
-    /// Whether what the worker says of this invocation is void.
+    /// Whether what the worker says of this invocation is void. To be asked once for each thing said.
     #[must_use]
     pub fn is_void(&self, invocation: u64) -> bool {
-        let mut void = self.void.borrow_mut();
-        let next = void.front() == Some(&invocation);
-        if next {
-            void.pop_front();
-        }
-        next
+        self.unsaid.borrow_mut().is_void(invocation)
     }
 
     /// Kills it. The run in progress ends with this reason. A worker is killed once.
