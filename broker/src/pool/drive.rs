@@ -173,8 +173,9 @@ impl Drive {
             let Some(first) = jobs.front() else { return };
             (first.deadline <= now, jobs.len() > 1 && now >= worker.began.get() + PATIENCE)
         };
-        // Its answer may have been on the slate.
-        let late = ((late || stuck) && self.take_back()) && late;
+        // Its answer may be on the slate.
+        let runs_on = !(late || stuck) || self.take_back();
+        let late = late && runs_on;
         // A module's code can be interrupted, which leaves the worker whole. Nothing else has been handed to
         // it by now, so that the signal meets this run or none.
         if late && worker.engine == Engine::Wasm && !worker.interrupted.replace(true) {

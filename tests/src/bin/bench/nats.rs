@@ -6,6 +6,9 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -35,6 +38,9 @@ fn connect(options: &Options) -> anyhow::Result<TcpStream> {
     write!(stream, "SUB {}.* 1\r\n", inbox())?;
     Ok(stream)
 }
+
+/// The answer to a ping of the server's.
+const PONG: &[u8] = b"PONG\r\n";
 
 /// Where answers go. What another run did not wait for must not come to this one.
 fn inbox() -> String {
@@ -87,6 +93,9 @@ fn open(options: &Options, rate: f64) -> anyhow::Result<()> {
     let total = (options.time.as_secs_f64() * rate) as u64;
     let mut writer = stream.try_clone()?;
     let sending = options.clone();
+    // The server's pings, which the sender answers: it may be in the midst of a request.
+    let pings = Arc::new(AtomicUsize::new(0));
+    let pinged = pings.clone();
     let sender = std::thread::spawn(move || -> anyhow::Result<()> {
         let (mut output, inbox) = (Vec::new(), inbox());
         let mut id = 0;
@@ -98,6 +107,7 @@ fn open(options: &Options, rate: f64) -> anyhow::Result<()> {
                 ask(&mut output, &sending, &inbox, id);
                 id += 1;
             }
+            output.extend(PONG.repeat(pinged.swap(0, Relaxed)));
             writer.write_all(&output)?;
             output.clear();
         }
@@ -112,8 +122,11 @@ fn open(options: &Options, rate: f64) -> anyhow::Result<()> {
             report.add(due(id).elapsed());
             answered += 1;
         }
-        // A ping of the server's; the sender's requests are whole writes of their own.
-        stream.write_all(&output)?;
+        if sender.is_finished() {
+            stream.write_all(&output)?;
+        } else {
+            pings.fetch_add(output.len() / PONG.len(), Relaxed);
+        }
         output.clear();
     }
     sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
@@ -149,7 +162,7 @@ impl Input {
             let line = std::str::from_utf8(&input[..end])?;
             if !line.starts_with("MSG ") && !line.starts_with("HMSG ") {
                 if line == "PING" {
-                    output.extend_from_slice(b"PONG\r\n");
+                    output.extend_from_slice(PONG);
                 } else if line.starts_with("-ERR") {
                     bail!("{line}");
                 }
