@@ -32,7 +32,7 @@ use crate::catalog::Script;
 use crate::cgroup::Groups;
 use crate::config::value::Isolation;
 use crate::host::Powers;
-use crate::invocation::{Ending, Invocation, Reason};
+use crate::invocation::{Ending, Invocation, Reason, Tenant};
 use crate::schedule::Cost;
 use crate::statistics::Reasons;
 use crate::wasm::Module;
@@ -295,8 +295,10 @@ impl Pool {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let now = Instant::now();
-        loop {
-            let next = state.queue.take(|job| {
+        // Else all that waits would be looked at with each answer: a long queue would make itself longer.
+        while worker.is_idle() || worker.takes_ahead() {
+            let served = |tenant: &Tenant| worker.is_fresh() || worker.is_of_tenant(tenant);
+            let next = state.queue.take(served, |job| {
                 job.is_wanted()
                     && job.deadline > now
                     && worker.fits(job)

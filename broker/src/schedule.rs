@@ -127,11 +127,12 @@ impl<T> Queue<T> {
         &mut self.lines[at]
     }
 
-    /// Takes the first job that fits, of the tenant whose turn it is if there is one, else of the next.
-    pub fn take(&mut self, mut fits: impl FnMut(&T) -> bool) -> Option<T> {
+    /// Takes the first job that fits, of the tenant whose turn it is if there is one, else of the next. What waits of
+    /// tenants that are not `served` is not looked at: it may be much.
+    pub fn take(&mut self, served: impl Fn(&Tenant) -> bool, mut fits: impl FnMut(&T) -> bool) -> Option<T> {
         self.turn();
         let found = |line: &Line<T>, fits: &mut dyn FnMut(&T) -> bool| line.jobs.iter().position(fits);
-        let lines = self.lines.iter().enumerate();
+        let lines = self.lines.iter().enumerate().filter(|(_, line)| served(&line.tenant));
         let (line, at) = lines.map(|(n, line)| (n, found(line, &mut fits))).find(|(_, at)| at.is_some())?;
         let job = self.lines[line].jobs.remove(at?)?;
         self.len -= 1;
@@ -198,6 +199,11 @@ impl<T> Queue<T> {
     /// The jobs, tenant after tenant in the order of their turns.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.lines.iter().flat_map(|line| &line.jobs)
+    }
+
+    /// The first such job of each tenant, in the order of their turns.
+    pub fn firsts(&self, such: impl Fn(&T) -> bool) -> impl Iterator<Item = &T> {
+        self.lines.iter().filter_map(move |line| line.jobs.iter().find(|job| such(job)))
     }
 
     /// Whether jobs of more than one tenant wait.
@@ -290,11 +296,11 @@ mod tests {
         queue.push(&"b".into(), 9, 3).unwrap();
         assert_eq!(queue.push(&a, 9, 2), Err((2, 2)), "the limit of all");
         queue.put_back(&a, 0);
-        assert_eq!(queue.take(|_| true), Some(0));
-        assert_eq!(queue.take(|job| *job == 7), None);
+        assert_eq!(queue.take(|_| true, |_| true), Some(0));
+        assert_eq!(queue.take(|_| true, |job| *job == 7), None);
         assert_eq!(queue.take_all(|job| *job == 1), vec![1]);
         assert_eq!((queue.len(), queue.is_contended()), (1, false));
-        assert_eq!(queue.take(|_| true), Some(3));
+        assert_eq!(queue.take(|_| true, |_| true), Some(3));
         assert!(queue.is_empty());
     }
 
@@ -310,7 +316,7 @@ mod tests {
             }
         }
         for _ in 0..2000 {
-            let n = queue.take(|_| true).unwrap();
+            let n = queue.take(|_| true, |_| true).unwrap();
             let cost = if n == 0 { 1_000_000 } else { 10_000_000 };
             used[n] += cost;
             queue.charge(&tenants[n], cost);
@@ -327,11 +333,11 @@ mod tests {
         queue.push(&a, 10, 'a').unwrap();
         queue.charge(&a, 1 << 60);
         queue.push(&b, 10, 'b').unwrap();
-        assert_eq!(queue.take(|_| true), Some('a'));
+        assert_eq!(queue.take(|_| true, |_| true), Some('a'));
         queue.charge(&a, 1 << 60);
         queue.push(&a, 10, 'a').unwrap();
-        assert_eq!(queue.take(|_| true), Some('b'), "what it used while another waits counts");
-        assert_eq!(queue.take(|_| true), Some('a'));
+        assert_eq!(queue.take(|_| true, |_| true), Some('b'), "what it used while another waits counts");
+        assert_eq!(queue.take(|_| true, |_| true), Some('a'));
     }
 
     #[test]
@@ -340,6 +346,23 @@ mod tests {
         let mut bucket = Bucket::new(start, 2.0);
         let mut take = |ms| bucket.take(start + Duration::from_millis(ms), 10.0, 2.0);
         assert_eq!([take(0), take(0), take(0), take(50), take(100)], [true, true, false, false, true]);
+    }
+
+    #[test]
+    fn what_waits_of_others_is_not_looked_at() {
+        let (a, b): (Tenant, Tenant) = ("a".into(), "b".into());
+        let mut queue = Queue::new(10);
+        for (tenant, job) in [(&a, 1), (&a, 2), (&b, 3), (&b, 4)] {
+            queue.push(tenant, 10, job).unwrap();
+        }
+        assert_eq!(queue.firsts(|job| *job != 1).collect::<Vec<_>>(), [&2, &3]);
+        let looked = std::cell::RefCell::new(Vec::new());
+        let look = |job: &i32| {
+            looked.borrow_mut().push(*job);
+            *job == 4
+        };
+        assert_eq!(queue.take(|tenant| *tenant == b, look), Some(4));
+        assert_eq!(*looked.borrow(), [3, 4]);
     }
 
     #[test]

@@ -13,7 +13,6 @@ use super::rights::Rights;
 use super::worker::Worker;
 use super::{MOST_COSTS, drive};
 use crate::config::value::Isolation;
-use crate::invocation::Tenant;
 use crate::plugins;
 use crate::schedule::{Cost, Queue, choose};
 
@@ -84,12 +83,7 @@ impl State {
             return None;
         }
         let now = Instant::now();
-        let mut seen: Vec<&Tenant> = Vec::new();
-        for job in self.queue.iter().filter(|job| shares_places(job.engine())) {
-            if seen.contains(&job.tenant()) {
-                continue;
-            }
-            seen.push(job.tenant());
+        for job in self.queue.firsts(|job| shares_places(job.engine())) {
             let engine = job.engine();
             let fits = |worker: &&Rc<Worker>| worker.fits(job);
             let has_idle = self.workers.iter().filter(fits).any(|worker| worker.is_idle());

@@ -209,19 +209,25 @@ impl Worker {
     /// What the scheduler needs to know.
     #[must_use]
     pub fn view(&self, job: &Job) -> View {
-        let jobs = self.jobs.borrow();
-        // Nothing is sent ahead behind a long job, so the last one tells of all.
         let ahead = job.short.is_some()
             && job.terms.isolation != Isolation::Invocation
-            && self.engine != Engine::Plugin
+            && self.takes_ahead()
+            && self.loaded.borrow().scripts.contains_key(&job.script().id);
+        View { in_flight: self.jobs.borrow().len(), ahead }
+    }
+
+    /// Whether it may be handed any job at all behind those that it has.
+    #[must_use]
+    pub fn takes_ahead(&self) -> bool {
+        let jobs = self.jobs.borrow();
+        // Nothing is sent ahead behind a long job, so the last one tells of all.
+        self.engine != Engine::Plugin
             && jobs.len() < DEPTH
             && !self.in_host_call.get()
             && !self.interrupted.get()
             && !self.slow.get()
             && jobs.back().is_none_or(|job| job.short.is_some())
             && self.outgoing.borrow().is_empty()
-            && self.loaded.borrow().scripts.contains_key(&job.script().id);
-        View { in_flight: jobs.len(), ahead }
     }
 
     /// Hands it a job; loads the script first if need be.

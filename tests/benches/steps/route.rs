@@ -39,7 +39,7 @@ pub fn bench(criterion: &mut Criterion) {
             assert!(queue.push(tenant, 100, n).is_ok());
         }
         bencher.iter(|| {
-            let n = queue.take(|_| true).unwrap_or_default();
+            let n = queue.take(|_| true, |_| true).unwrap_or_default();
             queue.charge(&tenants[n], 2_000);
             assert!(queue.push(&tenants[n], 100, n).is_ok());
         });
