@@ -186,10 +186,18 @@ impl<T> Queue<T> {
     pub fn take_all(&mut self, mut picked: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
         for line in &mut self.lines {
-            let (taken, stay): (VecDeque<T>, VecDeque<T>) =
-                std::mem::take(&mut line.jobs).into_iter().partition(|job| picked(job));
-            line.jobs = stay;
-            out.extend(taken);
+            // Mostly there is none, and much to move.
+            if !line.jobs.iter().any(&mut picked) {
+                continue;
+            }
+            // In place, since a second queue of that length is memory that the kernel must clear.
+            for _ in 0..line.jobs.len() {
+                match line.jobs.pop_front() {
+                    Some(job) if picked(&job) => out.push(job),
+                    Some(job) => line.jobs.push_back(job),
+                    None => {}
+                }
+            }
         }
         self.len -= out.len();
         self.tidy();
